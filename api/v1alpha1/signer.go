@@ -1,0 +1,207 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	certificatesv1 "k8s.io/api/certificates/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Signer binds one signerName to the backends that sign for it, to the limits that hold whoever approved a request, and
+// to the trust bundle that is published for those who verify what it signs.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=certwright
+// +kubebuilder:printcolumn:name="Signer name",type=string,JSONPath=`.spec.signerName`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="CA expires",type=string,JSONPath=`.status.caNotAfter`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type Signer struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   SignerSpec   `json:"spec"`
+	Status SignerStatus `json:"status,omitempty"`
+}
+
+// SignerSpec is what an administrator decides about a signerName.
+type SignerSpec struct {
+	// SignerName is the spec.signerName of the requests that this Signer signs, such as "example.com/internal". It cannot
+	// change, and belongs to one Signer only. The domains kubernetes.io and *.kubernetes.io are Kubernetes' own.
+	//
+	// +kubebuilder:validation:MaxLength=571
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="signerName cannot change: create another Signer instead"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([^/]*[.])?kubernetes[.]io/')",message="signerNames under kubernetes.io belong to Kubernetes: use a domain of your own, such as example.com/internal"
+	SignerName string `json:"signerName"`
+
+	// Backends sign, in this order: the next one serves while the one before it cannot.
+	//
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=name
+	Backends []Backend `json:"backends"`
+
+	// Limits hold for every certificate of this Signer, whoever approved the request and whatever a policy allows.
+	//
+	// +kubebuilder:default={}
+	Limits Limits `json:"limits,omitempty"`
+}
+
+// Backend is one thing that can sign. Exactly one kind is set.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.ca) ? 1 : 0) == 1",message="exactly one kind of backend must be set: ca"
+type Backend struct {
+	// Name tells the backends of one Signer apart in status, events and metrics.
+	//
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+
+	// CA signs with a CA certificate and key.
+	//
+	// +optional
+	CA *CA `json:"ca,omitempty"`
+}
+
+// CA says where the CA certificate and its key come from. Exactly one source is set.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.managed) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) == 1",message="exactly one source of the CA must be set: managed or secretRef"
+type CA struct {
+	// Managed lets Certwright make a root and an intermediate and keep them in a Secret of its own namespace.
+	//
+	// +optional
+	Managed *ManagedCA `json:"managed,omitempty"`
+
+	// SecretRef names a Secret of type kubernetes.io/tls in Certwright's own namespace. tls.crt holds the CA certificate,
+	// followed by the chain up to its root if it is an intermediate; tls.key holds its key. A change is picked up at once.
+	//
+	// +optional
+	SecretRef *SecretRef `json:"secretRef,omitempty"`
+}
+
+// ManagedCA describes the root and the intermediate that Certwright makes.
+type ManagedCA struct {
+	// CommonName is the start of both common names, which get "root" and "intermediate" appended. Default: the signerName.
+	//
+	// +kubebuilder:validation:MaxLength=50
+	// +optional
+	CommonName string `json:"commonName,omitempty"`
+
+	// KeyAlgorithm is the kind of both keys.
+	//
+	// +kubebuilder:validation:Enum=ECDSA-P256;ECDSA-P384;Ed25519;RSA-3072;RSA-4096
+	// +kubebuilder:default=ECDSA-P256
+	KeyAlgorithm string `json:"keyAlgorithm,omitempty"`
+
+	// RootDuration is the lifetime of the root. Default: ten years.
+	//
+	// +kubebuilder:default="87600h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1h')",message="rootDuration must be at least 1h"
+	RootDuration metav1.Duration `json:"rootDuration,omitempty"`
+
+	// IntermediateDuration is the lifetime of the intermediate, which is replaced by a new one, with a new key, when two
+	// thirds of it have passed. Default: one year.
+	//
+	// +kubebuilder:default="8760h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1h')",message="intermediateDuration must be at least 1h"
+	IntermediateDuration metav1.Duration `json:"intermediateDuration,omitempty"`
+}
+
+// SecretRef names a Secret in the namespace that Certwright runs in.
+type SecretRef struct {
+	// Name of the Secret.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// Limits bound what a Signer signs. A limit that is left out is the careful default named beside it.
+type Limits struct {
+	// MaxDuration is the longest lifetime of a certificate. A request for more is shortened, not refused, as
+	// spec.expirationSeconds of a CertificateSigningRequest is a wish. It is also the lifetime of those that name none.
+	//
+	// +kubebuilder:default="24h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s')",message="maxDuration must be at least 30s"
+	MaxDuration metav1.Duration `json:"maxDuration,omitempty"`
+
+	// Usages that may be signed.
+	//
+	// +kubebuilder:default={"digital signature","key encipherment","server auth","client auth"}
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=set
+	Usages []certificatesv1.KeyUsage `json:"usages,omitempty"`
+
+	// IsCA lets this Signer sign CA certificates, if a policy allows them too. Default: never.
+	//
+	// +optional
+	IsCA bool `json:"isCA,omitempty"`
+
+	// PermittedDNSDomains bounds DNS names as a name constraint does (RFC 5280, section 4.2.1.10): "example.com" stands for
+	// itself and every name below it. Default: no bound.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=set
+	// +optional
+	PermittedDNSDomains []string `json:"permittedDNSDomains,omitempty"`
+
+	// PermittedURIDomains bounds the host of URIs in the same way; for a SPIFFE ID that is the trust domain, which has no
+	// names below it and is compared whole. Default: no bound.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=set
+	// +optional
+	PermittedURIDomains []string `json:"permittedURIDomains,omitempty"`
+
+	// PermittedIPRanges bounds IP addresses, as CIDRs. Default: no bound.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=set
+	// +optional
+	PermittedIPRanges []string `json:"permittedIPRanges,omitempty"`
+
+	// PermittedEmailDomains bounds the part behind the @ of email addresses, compared whole. Default: no bound.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=set
+	// +optional
+	PermittedEmailDomains []string `json:"permittedEmailDomains,omitempty"`
+}
+
+// SignerStatus says whether a Signer can sign, and if not, why.
+type SignerStatus struct {
+	// ObservedGeneration is the generation that the rest of the status speaks of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// CANotAfter is when the first CA certificate of this Signer's backends expires.
+	//
+	// +optional
+	CANotAfter *metav1.Time `json:"caNotAfter,omitempty"`
+
+	// TrustBundle names what was published for those who verify this Signer's certificates, such as
+	// "clustertrustbundle/example.com:internal:certwright".
+	//
+	// +optional
+	TrustBundle string `json:"trustBundle,omitempty"`
+
+	// Conditions holds Ready.
+	//
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SignerList is a list of Signers.
+//
+// +kubebuilder:object:root=true
+type SignerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Signer `json:"items"`
+}

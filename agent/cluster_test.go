@@ -1,0 +1,298 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+// cluster is an API server for CertificateSigningRequests with a signer behind
+// it, reached over TLS on connections in memory, so that it runs in a synctest
+// bubble. What it answers can be changed at any time through the fields.
+type cluster struct {
+	t      testing.TB
+	client *Client
+	dir    string // of the agent's files: token, ca.crt, bundle and out
+
+	mu      sync.Mutex
+	objects map[string]*Request
+	calls   []string
+	ca      *authority
+	// intercept may answer a call itself and then returns true.
+	intercept func(w http.ResponseWriter, r *http.Request) bool
+	// decide is called on each GET and sets the status; nil issues.
+	decide func(*Request)
+	// spoil changes the certificate that is issued.
+	spoil func(*x509.Certificate)
+}
+
+func newCluster(t testing.TB) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir(), objects: make(map[string]*Request), ca: newAuthority(t, "first")}
+	server := httptest.NewUnstartedServer(c)
+	server.Listener.Close()
+	listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	server.Listener = listener
+	server.Config.ErrorLog = log.New(t.Output(), "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	c.write("token", []byte("the-token\n"))
+	c.write("ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	c.write("bundle", c.ca.bundle())
+	if err := os.Mkdir(filepath.Join(c.dir, "out"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	c.client = NewClient("127.0.0.1", "443", filepath.Join(c.dir, "token"), filepath.Join(c.dir, "ca.crt"), "test")
+	c.client.dial = listener.dial
+	t.Cleanup(func() { must(c.client.current())(t).CloseIdleConnections() })
+	return c
+}
+
+func (c *cluster) write(name string, data []byte) {
+	c.t.Helper()
+	if err := os.WriteFile(filepath.Join(c.dir, name), data, 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) config() Config {
+	return Config{
+		SignerName: "example.com/internal", DNSNames: []string{"cart.shop.svc"},
+		URIs:            []string{"spiffe://example.org/ns/shop/sa/cart"},
+		Directory:       filepath.Join(c.dir, "out"),
+		TrustBundleFile: filepath.Join(c.dir, "bundle"),
+	}.withDefaults()
+}
+
+// with changes the cluster's behaviour while it runs.
+func (c *cluster) with(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
+
+// count returns how many calls began with the prefix, such as "POST".
+func (c *cluster) count(prefix string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, call := range c.calls {
+		if strings.HasPrefix(call, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls = append(c.calls, r.Method+" "+r.URL.Path)
+	if r.Header.Get("Authorization") != "Bearer the-token" {
+		refuse(w, http.StatusUnauthorized, "Unauthorized", "who are you")
+		return
+	}
+	if c.intercept != nil && c.intercept(w, r) {
+		return
+	}
+	switch r.Method {
+	case http.MethodPost:
+		object := new(Request)
+		if err := json.NewDecoder(r.Body).Decode(object); err != nil {
+			refuse(w, http.StatusBadRequest, "BadRequest", err.Error())
+			return
+		}
+		c.create(w, object)
+	case http.MethodGet:
+		object := c.objects[strings.TrimPrefix(r.URL.Path, requestsPath+"/")]
+		if object == nil {
+			refuse(w, http.StatusNotFound, "NotFound", "no such request")
+			return
+		}
+		if c.decide != nil {
+			c.decide(object)
+		} else {
+			c.issue(object)
+		}
+		answer(w, http.StatusOK, object)
+	}
+}
+
+func (c *cluster) create(w http.ResponseWriter, object *Request) {
+	if c.objects[object.Metadata.Name] != nil {
+		refuse(w, http.StatusConflict, "AlreadyExists", "it is there")
+		return
+	}
+	object.Metadata.UID = fmt.Sprintf("uid-%d", len(c.calls))
+	c.objects[object.Metadata.Name] = object
+	answer(w, http.StatusCreated, object)
+}
+
+// issue approves and signs an object that has no certificate yet and holds a request.
+func (c *cluster) issue(object *Request) {
+	if object.Status.Certificate != nil || !bytes.HasPrefix(object.Spec.Request, []byte("-----BEGIN")) {
+		return
+	}
+	object.Status.Conditions = []RequestCondition{{Type: "Approved", Reason: "PolicyPermits"}}
+	issued, err := c.ca.sign(object.Spec.Request, time.Duration(object.Spec.ExpirationSeconds)*time.Second, c.spoil)
+	if err != nil {
+		c.t.Error(err)
+	}
+	object.Status.Certificate = issued
+}
+
+// answer writes the object with more fields than the agent knows.
+func answer(w http.ResponseWriter, code int, object *Request) {
+	data, _ := json.Marshal(object)
+	var all map[string]any
+	_ = json.Unmarshal(data, &all)
+	all["metadata"].(map[string]any)["managedFields"] = []any{map[string]any{"manager": "test"}}
+	all["extra"] = 1
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(all)
+}
+
+func refuse(w http.ResponseWriter, code int, reason, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]any{"kind": "Status", "reason": reason, "message": message, "code": code})
+}
+
+// agentRun is a Manager that runs in a bubble.
+type agentRun struct {
+	*cluster
+	config Config
+	log    *syncBuffer
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// start runs an agent until the test ends.
+func (c *cluster) start(config Config) *agentRun { return c.startAt(config, clock.RealClock{}) }
+
+func (c *cluster) startAt(config Config, at clock.Clock) *agentRun {
+	c.t.Helper()
+	run := &agentRun{cluster: c, config: config, log: new(syncBuffer), done: make(chan error, 1)}
+	manager := must(New(config, Options{
+		API: c.client, Log: slog.New(slog.NewTextHandler(run.log, nil)),
+		Clock: at, Jitter: func() float64 { return 0.5 },
+	}))(c.t)
+	ctx, cancel := context.WithCancel(context.Background())
+	run.cancel = cancel
+	go func() { run.done <- manager.Run(ctx) }()
+	c.t.Cleanup(func() {
+		cancel()
+		if c.t.Failed() {
+			c.t.Log(run.log.String())
+		}
+	})
+	return run
+}
+
+// after lets time pass and then returns what is on disk, or nil.
+func (r *agentRun) after(d time.Duration) *Contents {
+	r.t.Helper()
+	time.Sleep(d) // the bubble's clock: returns at once when all is idle
+	synctest.Wait()
+	contents, err := NewStore(r.config.Directory).Load()
+	if err != nil {
+		return nil
+	}
+	return contents
+}
+
+// result returns what Run returned, which must have happened by now.
+func (r *agentRun) result() error {
+	r.t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-r.done:
+		return err
+	default:
+		r.t.Fatal("still running")
+		return nil
+	}
+}
+
+// status is what Run left for the health check.
+func (r *agentRun) status() string { return NewStore(r.config.Directory).Status() }
+
+func (r *agentRun) wantLog(text string) {
+	r.t.Helper()
+	if !strings.Contains(r.log.String(), text) {
+		r.t.Errorf("the log lacks %q", text)
+	}
+}
+
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// pipeListener hands out connections in memory.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case l.conns <- theirs:
+		return ours, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443} }

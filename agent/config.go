@@ -1,0 +1,138 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+const (
+	// ConfigEnv is the environment variable that carries the Config as JSON.
+	ConfigEnv = "CERTWRIGHT_AGENT_CONFIG"
+	// PodIPsEnv is the environment variable that carries every IP address of the
+	// pod, separated by commas: the downward API's status.podIPs. It is needed
+	// only when Config.IPAddresses contains PodIP.
+	PodIPsEnv = "CERTWRIGHT_POD_IPS"
+	// PodIP, in Config.IPAddresses, stands for every IP address of the pod.
+	PodIP = "pod"
+
+	// DefaultKeyAlgorithm is used when Config.KeyAlgorithm is empty.
+	DefaultKeyAlgorithm = "ECDSA-P256"
+	// DefaultDuration is asked for when Config.Duration is zero.
+	DefaultDuration = Duration(24 * time.Hour)
+	// MinDuration is the shortest lifetime that the Kubernetes API accepts
+	// (spec.expirationSeconds is at least 600).
+	MinDuration = Duration(10 * time.Minute)
+)
+
+// DefaultUsages returns the usages asked for when Config.Usages is empty.
+func DefaultUsages() []string {
+	return []string{"digital signature", "server auth", "client auth"}
+}
+
+// Config says which certificate to keep, and where. The webhook renders it as
+// JSON into the agent's container; the field names are a contract between them.
+type Config struct {
+	// SignerName is the spec.signerName of the requests, domain/name.
+	SignerName string `json:"signerName"`
+	// DNSNames, URIs and IPAddresses are the subject alternative names to ask
+	// for; at least one is needed.
+	DNSNames []string `json:"dnsNames,omitempty"`
+	URIs     []string `json:"uris,omitempty"`
+	// IPAddresses holds literal addresses, or PodIP for every address of the pod.
+	IPAddresses []string `json:"ipAddresses,omitempty"`
+	// Usages are Kubernetes key usage names; empty means DefaultUsages.
+	Usages []string `json:"usages,omitempty"`
+	// Duration is the lifetime to ask for, in whole seconds and at least
+	// MinDuration; zero means DefaultDuration.
+	Duration Duration `json:"duration,omitempty"`
+	// KeyAlgorithm is one of ECDSA-P256, ECDSA-P384, ECDSA-P521, Ed25519,
+	// RSA-2048, RSA-3072 and RSA-4096; empty means DefaultKeyAlgorithm.
+	KeyAlgorithm string `json:"keyAlgorithm,omitempty"`
+	// Directory is where tls.crt, tls.key and ca.crt appear. It must exist.
+	Directory string `json:"directory"`
+	// TrustBundleFile is the file with the signer's trust anchors, usually
+	// mounted by the kubelet. It may appear later and change at any time.
+	TrustBundleFile string `json:"trustBundleFile"`
+	// Once ends Run as soon as the directory holds a fresh pair.
+	Once bool `json:"once,omitempty"`
+}
+
+// ParseConfig reads a Config from JSON, sets the defaults and validates it.
+// Unknown fields and anything after the object are errors.
+func ParseConfig(data []byte) (Config, error) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	var config Config
+	if err := decoder.Decode(&config); err != nil {
+		return Config{}, fmt.Errorf("decoding agent config: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("decoding agent config: there is more after the JSON object; exactly one object is allowed")
+	}
+	if err := config.Validate(); err != nil {
+		return Config{}, err
+	}
+	return config.withDefaults(), nil
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Usages) == 0 {
+		c.Usages = DefaultUsages()
+	}
+	if c.Duration == 0 {
+		c.Duration = DefaultDuration
+	}
+	if c.KeyAlgorithm == "" {
+		c.KeyAlgorithm = DefaultKeyAlgorithm
+	}
+	return c
+}
+
+// fingerprint identifies what is asked for, so that a restarted agent can tell
+// whether the pair on disk answers its configuration. It holds nothing secret.
+func (c Config) fingerprint(n names) string {
+	usages := slices.Sorted(slices.Values(c.Usages))
+	data, err := json.Marshal(struct {
+		Signer, Algorithm string
+		Duration          Duration
+		Names, Usages     []string
+	}{c.SignerName, c.KeyAlgorithm, c.Duration, n.strings(), usages})
+	if err != nil {
+		panic(fmt.Sprintf("encoding strings as JSON: %v", err)) // unreachable: Duration and strings always encode
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// Duration is a time.Duration that is written in JSON as Go writes it: "24h0m0s".
+type Duration time.Duration
+
+// MarshalJSON writes the duration as a string such as "24h0m0s".
+func (d Duration) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(d).String())
+}
+
+// UnmarshalJSON reads a string such as "24h" or "90m"; numbers are refused,
+// since their unit would be a guess.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return fmt.Errorf("duration: %s is not a string; write a Go duration such as \"24h\"", data)
+	}
+	parsed, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("duration: %q is not a duration; write a Go duration such as \"24h\"", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}

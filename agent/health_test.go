@@ -1,0 +1,64 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestHealth(t *testing.T) {
+	config := Config{SignerName: "example.com/x", DNSNames: []string{"cart.shop.svc"}}.withDefaults()
+	n := must(resolveNames(config, ""))(t)
+	a := newAuthority(t, "ca")
+	good := &Contents{Pair: a.pair(t, n, time.Hour), Bundle: must(parseBundle(a.bundle(), time.Now()))(t), Fingerprint: config.fingerprint(n)}
+	other := *good
+	other.Fingerprint = "other"
+	foreign := *good
+	foreign.Pair = &Pair{Chain: good.Pair.Chain, Key: must(generateKey("ECDSA-P256"))(t)}
+	for name, test := range map[string]struct {
+		contents      *Contents
+		status        string
+		at            time.Duration
+		line, problem string
+	}{
+		"good":             {contents: good, line: "valid for "},
+		"nothing yet":      {problem: "no key pair in"},
+		"with a status":    {status: "waiting for a person", problem: "yet; waiting for a person"},
+		"expired":          {contents: good, at: 2 * time.Hour, problem: "the certificate is valid from"},
+		"other config":     {contents: &other, problem: "answers another configuration"},
+		"key of another":   {contents: &foreign, problem: "another key"},
+		"status no matter": {contents: good, status: "renewal waits", line: "valid for "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config.Directory = t.TempDir()
+			store := NewStore(config.Directory)
+			if err := store.SetStatus(test.status); err != nil {
+				t.Fatal(err)
+			}
+			if test.contents != nil {
+				if err := store.Write(test.contents, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			line, err := Health(config, "", time.Now().Add(test.at))
+			if test.problem != "" {
+				if err == nil || !strings.Contains(err.Error(), test.problem) {
+					t.Errorf("error %v, want %q", err, test.problem)
+				}
+				return
+			}
+			if err != nil || !strings.HasPrefix(line, test.line) || strings.Contains(line, "\n") {
+				t.Errorf("line %q, error %v", line, err)
+			}
+		})
+	}
+}
+
+func TestHealthOfAnotherPodsAddress(t *testing.T) {
+	if _, err := Health(Config{IPAddresses: []string{"pod"}}, "", time.Now()); err == nil || !strings.Contains(err.Error(), PodIPsEnv) {
+		t.Errorf("error %v, want %s to be named", err, PodIPsEnv)
+	}
+}

@@ -1,0 +1,48 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+)
+
+// Topics of notes.
+const (
+	requestTopic  = "request"
+	bundleTopic   = "bundle"
+	distrustTopic = "distrust"
+	writeTopic    = "write"
+)
+
+// notes are the sentences that say what the agent waits for just now, at most one
+// on each topic. They are left in the directory for Health.
+type notes struct {
+	store *Store
+	log   *slog.Logger
+
+	mu    sync.Mutex
+	texts map[string]string
+}
+
+// set replaces the sentence on a topic, "" removes it, and reports whether it differs.
+func (n *notes) set(topic, text string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.texts[topic] == text {
+		return false
+	}
+	n.texts[topic] = text
+	var all []string
+	for _, topic := range []string{requestTopic, distrustTopic, bundleTopic, writeTopic} {
+		if n.texts[topic] != "" {
+			all = append(all, n.texts[topic])
+		}
+	}
+	if err := n.store.SetStatus(strings.Join(all, "; ")); err != nil {
+		n.log.Warn("leaving word for the health check: " + err.Error())
+	}
+	return true
+}

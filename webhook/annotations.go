@@ -1,0 +1,229 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Prefix starts the key of every annotation that is addressed to Certwright.
+const Prefix = "certwright.dev/"
+
+// The annotations by which a pod asks. AutoTLS is the one that counts; without
+// it the pod is left alone and the others mean nothing.
+const (
+	AnnotationAutoTLS      = Prefix + "auto-tls"
+	AnnotationDNSNames     = Prefix + "dns-names"
+	AnnotationURIs         = Prefix + "uris"
+	AnnotationIPAddresses  = Prefix + "ip-addresses"
+	AnnotationDelivery     = Prefix + "delivery"
+	AnnotationDuration     = Prefix + "duration"
+	AnnotationKeyAlgorithm = Prefix + "key-algorithm"
+	AnnotationUsages       = Prefix + "usages"
+	AnnotationMountPath    = Prefix + "mount-path"
+	AnnotationContainers   = Prefix + "containers"
+)
+
+// Delivery is the way in which the certificate reaches the pod.
+type Delivery string
+
+const (
+	// DeliveryAgent is a native sidecar that also renews.
+	DeliveryAgent Delivery = "agent"
+	// DeliveryInit is an init container that ends once the certificate is there.
+	DeliveryInit Delivery = "init"
+)
+
+const (
+	// DefaultMountPath is where the containers find the certificate.
+	DefaultMountPath = "/var/run/secrets/certwright.dev/tls"
+	// DefaultDuration is the lifetime that is asked for.
+	DefaultDuration = 24 * time.Hour
+	// DefaultKeyAlgorithm is the kind of key that the agent makes.
+	DefaultKeyAlgorithm = "ECDSA-P256"
+
+	minDuration = 10 * time.Minute // spec.expirationSeconds is at least 600
+	maxDuration = math.MaxInt32 * time.Second
+)
+
+// Ask is what a pod asks for by its annotations, with the defaults that do not
+// depend on the pod.
+type Ask struct {
+	SignerName string
+	// DNSNames, URIs and IPAddresses are nil where the annotation is absent, so
+	// that the default applies, and empty where it is there and asks for none.
+	DNSNames, URIs, IPAddresses []string
+	Delivery                    Delivery
+	Duration                    time.Duration
+	KeyAlgorithm                string
+	Usages                      []string
+	// MountPath is where the selected containers see the certificate.
+	MountPath string
+	// Containers are the names of the containers that see it; nil means all.
+	Containers []string
+}
+
+// Refusal says why a pod cannot get what it asks for: every reason at once, each
+// a sentence for the author of the pod.
+type Refusal []string
+
+// maxReasons bounds the length of a refusal, which ends up in events.
+const maxReasons = 20
+
+// Error joins the reasons in one line.
+func (r Refusal) Error() string {
+	shown, rest := []string(r), ""
+	if len(shown) > maxReasons {
+		rest = fmt.Sprintf("; and %d more", len(shown)-maxReasons)
+		shown = shown[:maxReasons]
+	}
+	return "this pod cannot get a certificate: " + strings.Join(shown, "; ") + rest
+}
+
+func (r *Refusal) addf(format string, args ...any) { *r = append(*r, fmt.Sprintf(format, args...)) }
+
+// parsers read the value of one annotation each. What they return is empty, or
+// one line for each wrong part of the value.
+var parsers = map[string]func(value string, ask *Ask) []string{
+	AnnotationAutoTLS: func(value string, ask *Ask) []string {
+		ask.SignerName = value
+		return one(value, checkSignerName)
+	},
+	AnnotationDNSNames:    func(value string, ask *Ask) []string { return list(value, checkDNSName, &ask.DNSNames) },
+	AnnotationURIs:        func(value string, ask *Ask) []string { return list(value, checkURI, &ask.URIs) },
+	AnnotationIPAddresses: func(value string, ask *Ask) []string { return list(value, checkIPAddress, &ask.IPAddresses) },
+	AnnotationDelivery:    parseDelivery,
+	AnnotationDuration:    parseDuration,
+	AnnotationKeyAlgorithm: func(value string, ask *Ask) []string {
+		ask.KeyAlgorithm = value
+		return one(value, checkKeyAlgorithm)
+	},
+	AnnotationUsages: func(value string, ask *Ask) []string {
+		problems := list(value, checkUsage, &ask.Usages)
+		if len(ask.Usages) == 0 && problems == nil {
+			return []string{notAllowed(value, "at least one of "+strings.Join(usages, ", "))}
+		}
+		return problems
+	},
+	AnnotationMountPath: func(value string, ask *Ask) []string {
+		ask.MountPath = value
+		return one(value, checkMountPath)
+	},
+	AnnotationContainers: func(value string, ask *Ask) []string {
+		problems := list(value, checkContainerName, &ask.Containers)
+		if len(ask.Containers) == 0 && problems == nil {
+			return []string{notAllowed(value, "the names of one or more containers of the pod, or leave the annotation out for all of them")}
+		}
+		return problems
+	},
+}
+
+// ParseAsk reads the annotations of a pod. The error, if any, is a Refusal.
+func ParseAsk(annotations map[string]string) (Ask, error) {
+	ask := Ask{
+		Delivery:     DeliveryAgent,
+		Duration:     DefaultDuration,
+		KeyAlgorithm: DefaultKeyAlgorithm,
+		MountPath:    DefaultMountPath,
+	}
+	var refusal Refusal
+	if _, asked := annotations[AnnotationAutoTLS]; !asked {
+		refusal.addf("annotation %s: missing, set it to a signer name such as example.com/internal", AnnotationAutoTLS)
+	}
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		if !strings.HasPrefix(key, Prefix) {
+			continue
+		}
+		parse, known := parsers[key]
+		if !known {
+			refusal.addf("annotation %s: unknown, use one of %s", shorten(key), strings.Join(slices.Sorted(maps.Keys(parsers)), ", "))
+			continue
+		}
+		for _, problem := range parse(annotations[key], &ask) {
+			refusal.addf("annotation %s: %s", key, problem)
+		}
+	}
+	if refusal != nil {
+		return Ask{}, refusal
+	}
+	if ask.Usages == nil {
+		ask.Usages = defaultUsages(ask.KeyAlgorithm)
+	}
+	return ask, nil
+}
+
+func parseDelivery(value string, ask *Ask) []string {
+	switch value {
+	case "auto", string(DeliveryAgent):
+		ask.Delivery = DeliveryAgent
+	case string(DeliveryInit):
+		ask.Delivery = DeliveryInit
+	case "kubelet":
+		return []string{`"kubelet" is not supported yet, use agent (a sidecar that renews) or init (an init container, no renewal)`}
+	default:
+		return []string{notAllowed(value, "auto, agent or init")}
+	}
+	return nil
+}
+
+func parseDuration(value string, ask *Ask) []string {
+	duration, err := time.ParseDuration(value)
+	if err != nil || duration < minDuration || duration > maxDuration || duration%time.Second != 0 {
+		return []string{notAllowed(value, "a duration of whole seconds, at least 10m, such as 24h or 90m")}
+	}
+	ask.Duration = duration
+	return nil
+}
+
+func checkMountPath(value string) string {
+	if !path.IsAbs(value) || path.Clean(value) != value || value == "/" || strings.ContainsAny(value, ":\x00") {
+		return "a clean absolute path other than / and without colons, such as " + DefaultMountPath
+	}
+	return ""
+}
+
+// one checks a value that is a whole; check returns what is allowed if it is not.
+func one(value string, check func(string) string) []string {
+	if allowed := check(value); allowed != "" {
+		return []string{notAllowed(value, allowed)}
+	}
+	return nil
+}
+
+// list splits a value at its commas, checks each part and keeps the good ones,
+// once each. A blank value is a list of none.
+func list(value string, check func(string) string, into *[]string) []string {
+	good, problems := []string{}, []string(nil)
+	if strings.TrimSpace(value) != "" {
+		for part := range strings.SplitSeq(value, ",") {
+			part = strings.TrimSpace(part)
+			if allowed := check(part); allowed != "" {
+				problems = append(problems, notAllowed(part, allowed))
+			} else if !slices.Contains(good, part) {
+				good = append(good, part)
+			}
+		}
+	}
+	*into = good
+	return problems
+}
+
+func notAllowed(value, allowed string) string {
+	return fmt.Sprintf("%q is not allowed, use %s", shorten(value), allowed)
+}
+
+// shorten keeps a refusal readable when the value is not.
+func shorten(value string) string {
+	const most = 100
+	if len(value) <= most {
+		return value
+	}
+	return strings.ToValidUTF8(value[:most], "") + "…"
+}

@@ -1,0 +1,139 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+)
+
+// servicesTimeout bounds the look-up of Services; the API server waits ten
+// seconds for the whole answer.
+const servicesTimeout = 5 * time.Second
+
+// Outcomes of an admission request, as counted by the metric.
+const (
+	outcomeAllowed = "allowed" // with or without a patch
+	outcomeRefused = "refused" // the author of the pod has to change something
+	outcomeError   = "error"   // trying again may help
+)
+
+// Handler answers admission requests for pods. It implements admission.Handler
+// and has no side effects, so a dry run is answered like any other request.
+type Handler struct {
+	mutator  Mutator
+	services client.Reader
+	clock    clock.PassiveClock
+	duration prometheus.Histogram
+	answers  *prometheus.CounterVec
+}
+
+// NewHandler returns a Handler that looks up Services with the given reader,
+// which should not be a cache, and registers its metrics.
+func NewHandler(mutator Mutator, services client.Reader, c clock.PassiveClock, registerer prometheus.Registerer) (*Handler, error) {
+	if err := mutator.Validate(); err != nil {
+		return nil, err
+	}
+	h := &Handler{
+		mutator:  mutator,
+		services: services,
+		clock:    c,
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "certwright", Subsystem: "webhook", Name: "admission_duration_seconds",
+			Help:    "Time to answer an admission request for a pod, in seconds.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "certwright", Subsystem: "webhook", Name: "admissions_total",
+			Help: "Admission requests for pods, by outcome: allowed, refused (the pod has to change) or error (trying again may help).",
+		}, []string{"outcome"}),
+	}
+	for _, outcome := range []string{outcomeAllowed, outcomeRefused, outcomeError} {
+		h.answers.WithLabelValues(outcome)
+	}
+	for _, collector := range []prometheus.Collector{h.duration, h.answers} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, fmt.Errorf("registering webhook metrics: %w", err)
+		}
+	}
+	return h, nil
+}
+
+// Handle changes the pod or refuses it. It logs who asked and the outcome, never
+// what is in the pod.
+func (h *Handler) Handle(ctx context.Context, req admission.Request) admission.Response {
+	start := h.clock.Now()
+	response, err := h.answer(ctx, req)
+	outcome := outcomeAllowed
+	log := ctrl.LoggerFrom(ctx)
+	var refusal Refusal
+	switch {
+	case errors.As(err, &refusal):
+		outcome, response = outcomeRefused, admission.Denied(refusal.Error())
+		log.Info("refused a pod that asks for a certificate", "reasons", len(refusal))
+	case err != nil:
+		outcome = outcomeError
+		log.Error(err, "answering an admission request")
+	}
+	h.answers.WithLabelValues(outcome).Inc()
+	h.duration.Observe(h.clock.Since(start).Seconds())
+	return response
+}
+
+// answer returns the response, and the error that is in it.
+func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.Response, error) {
+	if req.Operation != admissionv1.Create || req.Resource.Resource != "pods" || req.Resource.Group != "" || req.SubResource != "" {
+		return admission.Allowed("not the creation of a pod"), nil
+	}
+	var pod corev1.Pod
+	if err := json.Unmarshal(req.Object.Raw, &pod); err != nil {
+		// The decoder's own words may quote the pod.
+		err := errors.New("decoding pod: it does not fit the Pod type of the Kubernetes API that this webhook was built with")
+		return admission.Errored(http.StatusBadRequest, err), err
+	}
+	if _, asks := pod.Annotations[AnnotationAutoTLS]; !asks {
+		return admission.Allowed("the pod does not ask for a certificate"), nil
+	}
+	facts, err := h.gather(ctx, &pod, req.Namespace)
+	if err != nil {
+		return admission.Errored(http.StatusInternalServerError, err), err
+	}
+	mutated := pod.DeepCopy()
+	if err := h.mutator.Mutate(mutated, facts); err != nil {
+		return admission.Errored(http.StatusInternalServerError, err), err
+	}
+	operations, err := patchPod(req.Object.Raw, &pod, mutated)
+	if err != nil {
+		return admission.Errored(http.StatusInternalServerError, err), err
+	}
+	return admission.Patched("", operations...), nil
+}
+
+// gather looks up the Services, unless the pod brings its own DNS names.
+func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string) (Facts, error) {
+	facts := Facts{Namespace: namespace}
+	if _, explicit := pod.Annotations[AnnotationDNSNames]; explicit {
+		return facts, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, servicesTimeout)
+	defer cancel()
+	var services corev1.ServiceList
+	if err := h.services.List(ctx, &services, client.InNamespace(namespace)); err != nil {
+		return Facts{}, fmt.Errorf("looking up the Services of namespace %s, which give the pod its DNS names: %w; try again", namespace, err)
+	}
+	facts.Services = services.Items
+	return facts, nil
+}

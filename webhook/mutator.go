@@ -1,0 +1,167 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/certwright/certwright/agent"
+)
+
+// Distribution is the way in which trust bundles reach the pods of a cluster.
+type Distribution string
+
+const (
+	// ClusterTrustBundle projects the signer's ClusterTrustBundle (KEP-3257).
+	ClusterTrustBundle Distribution = "ClusterTrustBundle"
+	// ConfigMap projects v1alpha1.TrustConfigMap of the pod's namespace, for
+	// clusters that serve no ClusterTrustBundles.
+	ConfigMap Distribution = "ConfigMap"
+)
+
+// Mutator puts the agent into the pods that ask. All fields are required.
+type Mutator struct {
+	// AgentImage is the image of the agent's container.
+	AgentImage string
+	// TrustDomain is the SPIFFE trust domain of the default URI.
+	TrustDomain string
+	// ClusterDomain is the DNS domain of the cluster, such as cluster.local.
+	ClusterDomain string
+	// Trust says where the agent finds the trust bundle.
+	Trust Distribution
+}
+
+// Validate checks the fields, so that a mistake shows when the webhook starts
+// and not in the pods.
+func (m Mutator) Validate() error {
+	switch {
+	case m.AgentImage == "":
+		return fmt.Errorf("agent image: %q is not allowed, use the image that holds certwright-agent", m.AgentImage)
+	case !isDomain(m.TrustDomain):
+		return fmt.Errorf("trust domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.TrustDomain)
+	case !isDomain(m.ClusterDomain):
+		return fmt.Errorf("cluster domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.ClusterDomain)
+	case m.Trust != ClusterTrustBundle && m.Trust != ConfigMap:
+		return fmt.Errorf("trust distribution: %q is not allowed, use %s or %s", m.Trust, ClusterTrustBundle, ConfigMap)
+	}
+	return nil
+}
+
+// Mutate changes a pod that asks into one that gets its certificate. An error
+// leaves the pod as it was; it is a Refusal when the author of the pod can mend
+// it. Applied to its own result, Mutate changes nothing.
+func (m Mutator) Mutate(pod *corev1.Pod, in Facts) error {
+	ask, err := ParseAsk(pod.Annotations)
+	var refusal Refusal
+	if err != nil && !errors.As(err, &refusal) {
+		return err
+	}
+	refusal = append(refusal, checkPod(pod)...)
+	if err == nil {
+		refusal = append(refusal, checkContainers(pod, ask)...)
+	}
+	if refusal != nil {
+		return refusal
+	}
+	config, err := m.config(pod, ask, in)
+	if err != nil {
+		return err
+	}
+	return m.inject(pod, ask, config)
+}
+
+// config is what the agent gets to know.
+func (m Mutator) config(pod *corev1.Pod, ask Ask, in Facts) (agent.Config, error) {
+	config := agent.Config{
+		SignerName:      ask.SignerName,
+		DNSNames:        ask.DNSNames,
+		URIs:            ask.URIs,
+		IPAddresses:     ask.IPAddresses,
+		Usages:          ask.Usages,
+		Duration:        agent.Duration(ask.Duration),
+		KeyAlgorithm:    ask.KeyAlgorithm,
+		Directory:       agentDirectory,
+		TrustBundleFile: path.Join(trustDirectory, trustFile),
+		Once:            ask.Delivery == DeliveryInit,
+	}
+	if config.DNSNames == nil {
+		config.DNSNames = m.defaultDNSNames(pod, in)
+	}
+	if config.URIs == nil {
+		config.URIs = []string{m.defaultURI(pod, in)}
+	}
+	if len(config.DNSNames)+len(config.URIs)+len(config.IPAddresses) == 0 {
+		return agent.Config{}, Refusal{fmt.Sprintf("annotations %s, %s, %s: all of them ask for none, ask for at least one name or leave one of the first two out for its default",
+			AnnotationDNSNames, AnnotationURIs, AnnotationIPAddresses)}
+	}
+	if err := config.Validate(); err != nil {
+		return agent.Config{}, fmt.Errorf("configuring the agent: %w", err)
+	}
+	return config, nil
+}
+
+// checkPod finds what keeps any pod from getting a certificate.
+func checkPod(pod *corev1.Pod) (refusal Refusal) {
+	if pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows {
+		refusal.addf("spec.os.name: %q is not allowed, use linux: there is no agent for other systems", pod.Spec.OS.Name)
+	}
+	if _, static := pod.Annotations[corev1.MirrorPodAnnotationKey]; static {
+		refusal.addf("annotation %s: this is a static pod, which only its node can change; create it through the API instead", corev1.MirrorPodAnnotationKey)
+	}
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Name == AgentContainer {
+			refusal.addf("spec.containers[%d].name: %q is Certwright's own, use another name", i, AgentContainer)
+		}
+	}
+	return refusal
+}
+
+// checkContainers finds what is wrong between the ask and the pod's containers.
+func checkContainers(pod *corev1.Pod, ask Ask) (refusal Refusal) {
+	var names []string
+	for c := range workloadContainers(pod) {
+		names = append(names, c.Name)
+		if ask.Containers != nil && !slices.Contains(ask.Containers, c.Name) {
+			continue
+		}
+		for _, mount := range c.VolumeMounts {
+			if !isOurVolume(mount.Name) && within(mount.MountPath, ask.MountPath) {
+				refusal.addf("container %s mounts volume %s at %s, where the certificate belongs: set annotation %s to another path or list other containers in %s",
+					shorten(c.Name), shorten(mount.Name), shorten(mount.MountPath), AnnotationMountPath, AnnotationContainers)
+			}
+		}
+	}
+	for _, name := range ask.Containers {
+		if !slices.Contains(names, name) {
+			refusal.addf("annotation %s: %s", AnnotationContainers, notAllowed(name, "names of the pod's containers: "+strings.Join(names, ", ")))
+		}
+	}
+	return refusal
+}
+
+// workloadContainers yields the pod's init containers and containers, without
+// the agent.
+func workloadContainers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
+	return func(yield func(*corev1.Container) bool) {
+		for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+			for i := range list {
+				if list[i].Name != AgentContainer && !yield(&list[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// within tells whether name is dir or below it.
+func within(name, dir string) bool {
+	name = path.Clean(name)
+	return name == dir || strings.HasPrefix(name, dir+"/")
+}

@@ -1,0 +1,79 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"gomodules.xyz/jsonpatch/v2"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+)
+
+// patchPod returns the operations that turn the pod in raw into the mutated one.
+//
+// Raw may hold fields that our types do not know, also inside list elements that
+// change place. So the difference between the typed pods, which tells elements by
+// their keys, is applied to raw first, and the operations are taken from the
+// result, which holds every field. Whatever goes wrong on that way shows in the
+// comparison at its end.
+func patchPod(raw []byte, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchOperation, error) {
+	before, err := json.Marshal(original)
+	if err != nil {
+		return nil, fmt.Errorf("encoding pod: %w", err)
+	}
+	after, err := json.Marshal(mutated)
+	if err != nil {
+		return nil, fmt.Errorf("encoding changed pod: %w", err)
+	}
+	difference, err := strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
+	if err != nil {
+		return nil, fmt.Errorf("comparing pods: %w", err)
+	}
+	if string(difference) == "{}" {
+		return nil, nil
+	}
+	result, err := strategicpatch.StrategicMergePatch(raw, difference, corev1.Pod{})
+	if err != nil {
+		return nil, fmt.Errorf("changing pod: %w", err)
+	}
+	var check corev1.Pod
+	if err := json.Unmarshal(result, &check); err != nil {
+		return nil, fmt.Errorf("decoding changed pod: %w", err)
+	}
+	if !apiequality.Semantic.DeepEqual(&check, mutated) {
+		return nil, errors.New("changing pod: its lists hold elements that cannot be told apart; give ports, mounts and volumes of a container distinct keys")
+	}
+	return replaceChanged(raw, result)
+}
+
+// replaceChanged returns one operation for each field of the spec that differs.
+// Whole fields are larger than the least possible patch, but there is no index in
+// them to get wrong, and they are the same every time.
+func replaceChanged(raw, result []byte) ([]jsonpatch.JsonPatchOperation, error) {
+	var before, after struct {
+		Spec map[string]any `json:"spec"`
+	}
+	if err := utiljson.Unmarshal(raw, &before); err != nil {
+		return nil, fmt.Errorf("decoding pod: %w", err)
+	}
+	if err := utiljson.Unmarshal(result, &after); err != nil {
+		return nil, fmt.Errorf("decoding changed pod: %w", err)
+	}
+	var operations []jsonpatch.JsonPatchOperation
+	for _, field := range slices.Sorted(maps.Keys(after.Spec)) {
+		if !reflect.DeepEqual(before.Spec[field], after.Spec[field]) {
+			// RFC 6902, section 4.1: "add" replaces what is there.
+			operations = append(operations, jsonpatch.NewOperation("add", "/spec/"+field, after.Spec[field]))
+		}
+	}
+	return operations, nil
+}

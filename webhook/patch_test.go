@@ -1,0 +1,214 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// testMutator is how the webhook is set up in these tests.
+var testMutator = Mutator{
+	AgentImage:    "certwright/certwright-agent:v1",
+	TrustDomain:   "cluster.local",
+	ClusterDomain: "cluster.local",
+	Trust:         ClusterTrustBundle,
+}
+
+// readInput reads a pod, and the Services after it, from a file of YAML documents.
+func readInput(t *testing.T, file string) (raw []byte, services []corev1.Service) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, document := range strings.Split(string(data), "\n---\n") {
+		if i == 0 {
+			if raw, err = yaml.YAMLToJSON([]byte(document)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		var service corev1.Service
+		if err := yaml.UnmarshalStrict([]byte(document), &service); err != nil {
+			t.Fatal(err)
+		}
+		services = append(services, service)
+	}
+	return raw, services
+}
+
+func decodePod(t testing.TB, raw []byte) *corev1.Pod {
+	t.Helper()
+	var pod corev1.Pod
+	if err := json.Unmarshal(raw, &pod); err != nil {
+		t.Fatal(err)
+	}
+	return &pod
+}
+
+// apply mutates the pod in raw and applies the patch with the library that the
+// API server uses.
+func apply(t testing.TB, m Mutator, raw []byte, in Facts) (patch, result []byte) {
+	t.Helper()
+	original := decodePod(t, raw)
+	mutated := original.DeepCopy()
+	if err := m.Mutate(mutated, in); err != nil {
+		t.Fatal(err)
+	}
+	operations, err := patchPod(raw, original, mutated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if patch, err = json.Marshal(operations); err != nil {
+		t.Fatal(err)
+	}
+	if operations == nil {
+		return nil, raw
+	}
+	decoded, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result, err = decoded.Apply(raw); err != nil {
+		t.Fatal(err)
+	}
+	return patch, result
+}
+
+// TestGolden shows what becomes of typical pods: testdata/NAME.yaml holds the pod
+// and the Services of its namespace, NAME.patch.yaml the patch.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no golden files", err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, ".patch.yaml") {
+			continue
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			m := testMutator
+			if strings.HasPrefix(name, "configmap-") {
+				m.Trust = ConfigMap
+			}
+			raw, services := readInput(t, file)
+			facts := Facts{Namespace: "shop", Services: services}
+			patch, result := apply(t, m, raw, facts)
+			got := []byte("# nothing to change\n")
+			if patch != nil {
+				if got, err = yaml.JSONToYAML(patch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".patch.yaml"
+			if *update {
+				if err := os.WriteFile(golden, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != string(want) {
+				t.Errorf("the patch differs from %s; look at the difference, and run the test with -update if it is meant:\n%s", golden, got)
+			}
+			if again, _ := apply(t, m, result, facts); again != nil {
+				t.Errorf("a second visit changes the pod again: %s", again)
+			}
+		})
+	}
+}
+
+// Fields that the Kubernetes API may get in the future survive, also in elements
+// of lists that change or move.
+func TestUnknownFieldsSurvive(t *testing.T) {
+	raw := []byte(`{
+		"apiVersion": "v1", "kind": "Pod", "novelty": {"a": [1, 2.5, "x", null]},
+		"metadata": {"name": "web", "namespace": "shop", "annotations": {"certwright.dev/auto-tls": "example.com/internal"}},
+		"spec": {
+			"novelty": "spec",
+			"initContainers": [{"name": "first", "image": "a", "novelty": 9007199254740993}, {"name": "second", "image": "b", "novelty": "second",
+				"volumeMounts": [{"name": "data", "mountPath": "/data", "novelty": "mount"}]}],
+			"containers": [
+				{"name": "web", "image": "c", "novelty": "web", "env": [{"name": "A", "value": "1", "novelty": "env"}, {"name": "A", "value": "2"}],
+				 "ports": [{"containerPort": 53, "protocol": "TCP"}, {"containerPort": 53, "protocol": "UDP", "novelty": "port"}]},
+				{"name": "side", "image": "d", "novelty": "side", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+			"securityContext": {"novelty": "context", "supplementalGroups": [7]},
+			"volumes": [{"name": "data", "emptyDir": {"novelty": "volume"}}, {"name": "new", "inventedVolume": {"x": 1}}]
+		}}`)
+	_, result := apply(t, testMutator, raw, Facts{Namespace: "shop"})
+	var before, after map[string]any
+	if err := json.Unmarshal(raw, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(result, &after); err != nil {
+		t.Fatal(err)
+	}
+	assertContains(t, "", before, after)
+	if !strings.Contains(string(result), `"novelty":9007199254740993`) {
+		t.Error("a large number has lost its last digit")
+	}
+}
+
+// assertContains checks that everything of before is in after; of a list, in the
+// same order.
+func assertContains(t *testing.T, at string, before, after any) {
+	t.Helper()
+	switch before := before.(type) {
+	case map[string]any:
+		got, ok := after.(map[string]any)
+		if !ok {
+			t.Errorf("%s: %v, want an object", at, after)
+			return
+		}
+		for key, value := range before {
+			assertContains(t, at+"."+key, value, got[key])
+		}
+	case []any:
+		got, _ := after.([]any)
+		added := len(got) - len(before)
+		if added < 0 {
+			t.Errorf("%s: elements are missing", at)
+			return
+		}
+		if at != ".spec.initContainers" { // where ours comes first; elsewhere last
+			added = 0
+		}
+		for i, value := range before {
+			assertContains(t, at+"[]", value, got[i+added])
+		}
+	default:
+		if before != after {
+			t.Errorf("%s: %v, want %v", at, after, before)
+		}
+	}
+}
+
+// The strategy of lists that patchPod relies on, as our version of the types has it.
+func TestMergeKeys(t *testing.T) {
+	schema, err := strategicpatch.NewPatchMetaFromStruct(corev1.PodSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for list, want := range map[string]string{"containers": "name", "initContainers": "name", "volumes": "name"} {
+		_, meta, err := schema.LookupPatchMetadataForSlice(list)
+		if err != nil || meta.GetPatchMergeKey() != want {
+			t.Errorf("merge key of %s is %q (%v), want %q", list, meta.GetPatchMergeKey(), err, want)
+		}
+	}
+}

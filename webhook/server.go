@@ -1,0 +1,173 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/certwright/certwright/webhook/servingcert"
+)
+
+// Names that the webhook shares with its manifests.
+const (
+	// Path is where the API server sends the pods.
+	Path = "/mutate-pods"
+	// ServiceName is the Service in front of the webhook.
+	ServiceName = "certwright-webhook"
+	// ConfigurationName is the MutatingWebhookConfiguration, whose caBundle the
+	// webhook writes.
+	ConfigurationName = "certwright-webhook"
+	// SecretName is the Secret that holds the serving certificate.
+	SecretName = "certwright-webhook-tls" //nolint:gosec // a name, not a secret
+	// DefaultPort is where the webhook listens.
+	DefaultPort = 8443
+)
+
+// Options say how to run the webhook.
+type Options struct {
+	Mutator Mutator
+	// Namespace of the Service and of the Secret. Required.
+	Namespace string
+	// Host and Port to listen on; all addresses and DefaultPort if left out.
+	Host string
+	Port int
+	// MetricsBindAddress and HealthProbeBindAddress are host:port; "0" for none.
+	MetricsBindAddress, HealthProbeBindAddress string
+	// Registerer of the metrics. Default: the one that MetricsBindAddress shows.
+	Registerer prometheus.Registerer
+	// Clock, by default the real one.
+	Clock clock.WithTicker
+	// Logger, by default controller-runtime's.
+	Logger logr.Logger
+}
+
+// Server is the webhook as a process: it serves admission requests and keeps its
+// own serving certificate. All replicas are active; there is no leader.
+type Server struct{ manager manager.Manager }
+
+// New builds a Server for the cluster of cfg. Nothing runs before Run.
+func New(cfg *rest.Config, opts Options) (*Server, error) {
+	if opts.Namespace == "" {
+		return nil, errors.New("namespace of the webhook: empty, set it to where the webhook's Service and Secret are")
+	}
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	if opts.Registerer == nil {
+		opts.Registerer = metrics.Registry
+	}
+	// Requests come at the pace of the API server, which has its own priority and
+	// fairness: a limit of ours would only time pods out.
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1
+
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, admissionregistrationv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("building scheme: %w", err)
+		}
+	}
+	uncached, err := client.New(cfg, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("building client: %w", err)
+	}
+	return newServer(cfg, uncached, opts)
+}
+
+func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server, error) {
+	keeper := servingcert.New(uncached, opts.Clock, servingcert.Options{
+		Secret:        types.NamespacedName{Namespace: opts.Namespace, Name: SecretName},
+		Configuration: ConfigurationName,
+		DNSName:       ServiceName + "." + opts.Namespace + ".svc",
+	})
+	handler, err := NewHandler(opts.Mutator, uncached, opts.Clock, opts.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(cfg, managerOptions(opts, uncached.Scheme(), keeper))
+	if err != nil {
+		return nil, fmt.Errorf("building manager: %w", err)
+	}
+	mgr.GetWebhookServer().Register(Path, &admission.Webhook{Handler: handler, LogConstructor: requestLogger})
+	if err := wire(mgr, keeper); err != nil {
+		return nil, err
+	}
+	return &Server{manager: mgr}, nil
+}
+
+// Run serves until the context ends.
+func (s *Server) Run(ctx context.Context) error { return s.manager.Start(ctx) }
+
+func managerOptions(opts Options, scheme *runtime.Scheme, keeper *servingcert.Keeper) ctrl.Options {
+	return ctrl.Options{
+		Scheme:                 scheme,
+		Logger:                 opts.Logger,
+		Metrics:                metricsserver.Options{BindAddress: opts.MetricsBindAddress},
+		HealthProbeBindAddress: opts.HealthProbeBindAddress,
+		WebhookServer: ctrlwebhook.NewServer(ctrlwebhook.Options{
+			Host: opts.Host,
+			Port: cmp.Or(opts.Port, DefaultPort),
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+				c.MinVersion = tls.VersionTLS12
+				c.GetCertificate = keeper.GetCertificate
+			}},
+		}),
+	}
+}
+
+func wire(mgr manager.Manager, keeper *servingcert.Keeper) error {
+	if err := mgr.Add(runnable{keeper}); err != nil {
+		return fmt.Errorf("adding serving certificate: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("adding health check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("serving-certificate", keeper.Ready); err != nil {
+		return fmt.Errorf("adding readiness check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("listener", mgr.GetWebhookServer().StartedChecker()); err != nil {
+		return fmt.Errorf("adding readiness check: %w", err)
+	}
+	return nil
+}
+
+// runnable runs the Keeper on every replica.
+type runnable struct{ keeper *servingcert.Keeper }
+
+// Start implements manager.Runnable.
+func (r runnable) Start(ctx context.Context) error { return r.keeper.Run(ctx) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (runnable) NeedLeaderElection() bool { return false }
+
+// requestLogger names the request and the pod it is about, and nothing in it.
+// Without a request, controller-runtime logs errors, and in debug mode the text of
+// each answer, which may quote the pod: a level that nobody reaches keeps it out.
+func requestLogger(base logr.Logger, req *admission.Request) logr.Logger {
+	if req == nil {
+		return base.V(100)
+	}
+	return base.WithValues("namespace", req.Namespace, "pod", req.Name, "requestID", req.UID)
+}

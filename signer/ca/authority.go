@@ -1,0 +1,234 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ca
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/certwright/certwright/signer"
+)
+
+// The reasons of the *signer.CheckErrors of this package.
+const (
+	reasonSecretNotFound          = "SecretNotFound"
+	reasonSecretIncomplete        = "SecretIncomplete"
+	reasonSecretOfAnother         = "SecretOfAnotherSigner"
+	reasonCertificateInvalid      = "CertificateInvalid"
+	reasonKeyInvalid              = "KeyInvalid"
+	reasonKeyMismatch             = "KeyMismatch"
+	reasonUnsupportedKey          = "UnsupportedKey"
+	reasonNotACA                  = "NotACA"
+	reasonKeyUsageForbidsSigning  = "KeyUsageForbidsSigning"
+	reasonNoTrustAnchor           = "NoTrustAnchor"
+	reasonCAExpired               = "CAExpired"
+	reasonCAExpiring              = "CAExpiring"
+	reasonCANotYetValid           = "CANotYetValid"
+	reasonServingLastGoodCA       = "ServingLastGoodCA"
+	reasonIntermediateNotRenewing = "IntermediateNotRenewing"
+)
+
+// expiryMargin is the remaining life of a CA below which it no longer signs: the shortest lifetime that a
+// CertificateSigningRequest may ask for, so that nobody gets a certificate that is over before it is in use.
+const expiryMargin = 10 * time.Minute
+
+// unlimitedPath is the path length of a CA whose chain sets none.
+const unlimitedPath = -1
+
+// authority is one CA certificate with its key and everything that was derived from both together. It never changes, so
+// whoever holds one holds a consistent set.
+type authority struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+	// issuers goes behind the leaf in what Sign returns: the CA certificate and those above it, without a root.
+	issuers []*x509.Certificate
+	// path is the CA certificate and all above it, the trust anchor included.
+	path []*x509.Certificate
+	// anchors are what verifiers must trust.
+	anchors []*x509.Certificate
+	// rootKey is the key of anchors[0] for a managed CA, else nil.
+	rootKey crypto.Signer
+	// remedy tells a person what to do when the time of this authority is over.
+	remedy string
+	// notBefore and notAfter bound the time in which the whole path is valid.
+	notBefore, notAfter time.Time
+	// pathLen is how many CA certificates may come below cert, or unlimitedPath.
+	pathLen int
+}
+
+// newAuthority checks that the CA certificate, the chain above it, the trust anchors and the key fit together. If anchors
+// is empty, the self-signed certificate at the end of the chain is the anchor. Whether the time is right is not checked
+// here, as that changes while an authority is kept; see check. Every error is a *signer.CheckError.
+func newAuthority(chain, anchors []*x509.Certificate, key crypto.Signer) (*authority, error) {
+	cert := chain[0]
+	if err := checkIssuer(cert); err != nil {
+		return nil, err
+	}
+	if err := checkKeyPair(cert, key); err != nil {
+		return nil, err
+	}
+	for i, c := range chain[1:] {
+		if !bytes.Equal(chain[i].RawIssuer, c.RawSubject) || chain[i].CheckSignatureFrom(c) != nil {
+			return nil, checkError(reasonCertificateInvalid,
+				"certificate %d (%s) is not signed by certificate %d (%s): put each certificate's issuer right behind it", i+1, chain[i].Subject, i+2, c.Subject)
+		}
+	}
+	if len(anchors) == 0 {
+		last := chain[len(chain)-1]
+		if !selfSigned(last) {
+			return nil, checkError(reasonNoTrustAnchor,
+				"no trust anchor: the last certificate (%s) is issued by %s: append the chain up to its self-signed root, or put the trust anchors into the key ca.crt",
+				last.Subject, last.Issuer)
+		}
+		anchors = []*x509.Certificate{last}
+	}
+	path, err := bestPath(chain, anchors)
+	if err != nil {
+		return nil, err
+	}
+	a := &authority{
+		cert: cert, key: key, path: path, anchors: anchors,
+		issuers: slices.DeleteFunc(slices.Clone(chain), selfSigned),
+		pathLen: unlimitedPath,
+	}
+	a.notBefore, a.notAfter = window(path)
+	for i, c := range path {
+		if c.MaxPathLen < 0 || c.MaxPathLen == 0 && !c.MaxPathLenZero {
+			continue
+		}
+		below := c.MaxPathLen - i
+		if below < 0 {
+			return nil, checkError(reasonCertificateInvalid, "the path length %d of %s forbids the %d CA certificates below it", c.MaxPathLen, c.Subject, i)
+		}
+		if a.pathLen == unlimitedPath || below < a.pathLen {
+			a.pathLen = below
+		}
+	}
+	return a, nil
+}
+
+// check says why the authority cannot sign at the given time, or nil if it can.
+func (a *authority) check(now time.Time) error {
+	switch {
+	case now.Before(a.notBefore):
+		return checkError(reasonCANotYetValid, "the CA certificate %s or one above it is not valid before %s", a.cert.Subject, rfc3339(a.notBefore))
+	case now.After(a.notAfter):
+		return checkError(reasonCAExpired, "the CA certificate %s or one above it expired at %s: %s", a.cert.Subject, rfc3339(a.notAfter), a.remedy)
+	case a.notAfter.Sub(now) < expiryMargin:
+		return checkError(reasonCAExpiring, "the CA certificate %s or one above it expires at %s, too soon to sign with it: %s",
+			a.cert.Subject, rfc3339(a.notAfter), a.remedy)
+	}
+	return nil
+}
+
+// checkIssuer checks that a certificate may sign certificates (RFC 5280, sections 4.1.2.6, 4.2.1.3 and 4.2.1.9).
+func checkIssuer(cert *x509.Certificate) error {
+	switch {
+	case !cert.BasicConstraintsValid || !cert.IsCA:
+		return checkError(reasonNotACA, "the certificate %s is not a CA certificate: its basic constraints must say CA:TRUE", cert.Subject)
+	case cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageCertSign == 0:
+		return checkError(reasonKeyUsageForbidsSigning, "the key usage of the CA certificate %s lacks certificate signing", cert.Subject)
+	case len(cert.Subject.ToRDNSequence()) == 0 && len(cert.Subject.Names) == 0:
+		return checkError(reasonCertificateInvalid, "the CA certificate has an empty subject, so that nothing could name it as its issuer")
+	case len(cert.UnhandledCriticalExtensions) > 0:
+		return checkError(reasonCertificateInvalid, "the CA certificate %s has the critical extension %s, of a kind or content that cannot be honoured",
+			cert.Subject, cert.UnhandledCriticalExtensions[0])
+	}
+	return nil
+}
+
+// checkKeyPair checks that the key is fit to sign with, and that it is the certificate's.
+func checkKeyPair(cert *x509.Certificate, key crypto.Signer) error {
+	switch pub := key.Public().(type) {
+	case *rsa.PublicKey:
+		if pub.N.BitLen() < 2048 {
+			return checkError(reasonUnsupportedKey, "the CA key is RSA of %d bits: at least 2048 are needed", pub.N.BitLen())
+		}
+	case *ecdsa.PublicKey:
+		if !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, pub.Curve) {
+			return checkError(reasonUnsupportedKey, "the CA key is ECDSA on %s: it must be on P-256, P-384 or P-521", pub.Curve.Params().Name)
+		}
+	case ed25519.PublicKey:
+	default:
+		return checkError(reasonUnsupportedKey, "the CA key is a %T: it must be RSA, ECDSA or Ed25519", pub)
+	}
+	if !samePublicKey(cert.PublicKey, key.Public()) {
+		return checkError(reasonKeyMismatch, "the key is not the one that the CA certificate %s was issued for", cert.Subject)
+	}
+	return nil
+}
+
+// bestPath returns the path from chain[0] to an anchor that stays valid longest.
+func bestPath(chain, anchors []*x509.Certificate) ([]*x509.Certificate, error) {
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	for _, c := range anchors {
+		roots.AddCert(c)
+	}
+	for _, c := range chain[1:] {
+		intermediates.AddCert(c)
+	}
+	// Paths begin to be valid when the last of their certificates does, so these are the times that matter.
+	var best []*x509.Certificate
+	var problem error
+	var unknown x509.UnknownAuthorityError
+	for _, c := range slices.Concat(chain, anchors) {
+		paths, err := chain[0].Verify(x509.VerifyOptions{
+			Roots: roots, Intermediates: intermediates, CurrentTime: c.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		})
+		if err != nil {
+			if problem == nil || errors.As(err, &unknown) {
+				problem = err
+			}
+			continue
+		}
+		for _, p := range paths {
+			_, end := window(p)
+			if _, bestEnd := window(best); best == nil || end.After(bestEnd) {
+				best = p
+			}
+		}
+	}
+	if best == nil {
+		if errors.As(problem, &unknown) {
+			return nil, checkError(reasonNoTrustAnchor, "no trust anchor: the chain of the CA certificate %s does not lead to a certificate in ca.crt", chain[0].Subject)
+		}
+		return nil, checkError(reasonCertificateInvalid, "the chain of the CA certificate %s never verifies: %w", chain[0].Subject, problem)
+	}
+	return best, nil
+}
+
+// window returns the time in which all certificates of a path are valid.
+func window(path []*x509.Certificate) (notBefore, notAfter time.Time) {
+	for i, c := range path {
+		if i == 0 || c.NotBefore.After(notBefore) {
+			notBefore = c.NotBefore
+		}
+		if i == 0 || c.NotAfter.Before(notAfter) {
+			notAfter = c.NotAfter
+		}
+	}
+	return notBefore, notAfter
+}
+
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil
+}
+
+func samePublicKey(a, b crypto.PublicKey) bool {
+	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.Equal(b)
+}
+
+func checkError(reason, format string, args ...any) error {
+	return &signer.CheckError{Reason: reason, Err: fmt.Errorf(format, args...)}
+}

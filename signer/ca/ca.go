@@ -1,0 +1,164 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ca is the backend that signs with a CA certificate and key kept in a Secret of Certwright's own namespace: one
+// that an administrator put there, or one that this package made and renews.
+//
+// It promises that a certificate is built from the parsed request and compared with it afterwards, that it never outlives
+// any certificate above it, and that a Secret which breaks does not take a good CA out of service: the last good one signs
+// while it is valid, and Check says so. Deleting the Secret does take it out of service.
+package ca
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/signer"
+)
+
+// Options are what New needs. Only IsCA, Clock and Rand may be left out.
+type Options struct {
+	// Client reads Secrets of Namespace from a cache and, for a managed CA, creates and updates one.
+	Client client.Client
+	// Reader reads the same Secrets past the cache. It is used only to settle what the cache may not know yet.
+	Reader client.Reader
+	// Namespace that the Secrets are in: Certwright's own.
+	Namespace string
+	// Signer is the name of the Signer, SignerName its spec.signerName, Backend the name of the backend in it.
+	Signer, SignerName, Backend string
+	// CA is the backend's configuration.
+	CA v1alpha1.CA
+	// IsCA is the Signer's limit of that name: without it no CA certificate is signed, and a managed CA is made with path
+	// lengths that would forbid it.
+	IsCA bool
+	// Clock tells the time. Default: the real one.
+	Clock clock.PassiveClock
+	// Rand is where serial numbers come from. Default: crypto/rand.
+	Rand io.Reader
+}
+
+// Backend signs with one CA. It is safe for concurrent use.
+type Backend struct {
+	options Options
+	secret  string
+
+	mu      sync.Mutex
+	version string     // UID and resourceVersion of the Secret that the rest was read from
+	latest  *authority // what that Secret holds, or nil
+	broken  error      // why latest is nil
+	good    *authority // the last one that was fit to sign with
+
+	renewAfter time.Time // no attempt to renew before then
+	renewErr   error     // why the last attempt did not work
+}
+
+var (
+	_ signer.Backend       = (*Backend)(nil)
+	_ signer.Checker       = (*Backend)(nil)
+	_ signer.TrustAnchorer = (*Backend)(nil)
+	_ signer.Expirer       = (*Backend)(nil)
+)
+
+// New returns a backend for one entry of a Signer's backends. It does no I/O; the error is about the configuration.
+func New(o Options) (*Backend, error) {
+	if o.Namespace == "" || o.Signer == "" || o.SignerName == "" || o.Backend == "" || o.Client == nil || o.Reader == nil {
+		return nil, fmt.Errorf("building CA backend %q of Signer %q: a namespace, the names of the Signer, its signerName and the backend, a client and an uncached reader are needed",
+			o.Backend, o.Signer)
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	b := &Backend{options: o}
+	switch {
+	case (o.CA.Managed == nil) == (o.CA.SecretRef == nil):
+		return nil, fmt.Errorf("building CA backend %q of Signer %q: exactly one of ca.managed and ca.secretRef must be set", o.Backend, o.Signer)
+	case o.CA.SecretRef != nil:
+		if b.secret = o.CA.SecretRef.Name; b.secret == "" {
+			return nil, fmt.Errorf("building CA backend %q of Signer %q: ca.secretRef.name is empty", o.Backend, o.Signer)
+		}
+	default:
+		managed, err := withDefaults(*o.CA.Managed, o.SignerName)
+		if err != nil {
+			return nil, fmt.Errorf("building CA backend %q of Signer %q: ca.managed.%w", o.Backend, o.Signer, err)
+		}
+		b.options.CA.Managed, b.secret = managed, SecretName(o.Signer, o.Backend)
+	}
+	return b, nil
+}
+
+// SecretName is the name of the Secret that holds the managed CA of a backend, from the name of its Signer and its own. A backend's name has no dots, so no two
+// backends share a Secret; a name that would be too long for Kubernetes becomes a hash.
+func SecretName(signer, backend string) string {
+	name := "certwright-ca-" + signer + "." + backend
+	if len(name) > 253 {
+		sum := sha256.Sum256([]byte(name))
+		return "certwright-ca-" + hex.EncodeToString(sum[:])
+	}
+	return name
+}
+
+// Sign implements signer.Backend. The chain holds the leaf and the CA certificates above it, without the root.
+func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificate, error) {
+	if req.IsCA && !b.options.IsCA {
+		return nil, permanent("isCA is true: this Signer's limits allow no CA certificates")
+	}
+	a, _, err := b.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := b.options.Clock.Now()
+	if err := a.check(now); err != nil {
+		return nil, err
+	}
+	leaf, err := a.issue(req, now, b.options.Rand)
+	if err != nil {
+		return nil, err
+	}
+	return append([]*x509.Certificate{leaf}, a.issuers...), nil
+}
+
+// Check implements signer.Checker. An error of reason ServingLastGoodCA or IntermediateNotRenewing asks for a person, but
+// Sign works while that lasts.
+func (b *Backend) Check(ctx context.Context) error {
+	a, warning, err := b.load(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.check(b.options.Clock.Now()); err != nil {
+		return err
+	}
+	return warning
+}
+
+// TrustAnchors implements signer.TrustAnchorer: the roots that this CA's certificates lead to.
+func (b *Backend) TrustAnchors(ctx context.Context) ([]*x509.Certificate, error) {
+	a, _, err := b.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append([]*x509.Certificate(nil), a.anchors...), nil
+}
+
+// NotAfter implements signer.Expirer: when the first certificate of the chain expires, the root included.
+func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
+	a, _, err := b.load(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return a.notAfter, nil
+}

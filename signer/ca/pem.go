@@ -1,0 +1,106 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ca
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The keys of the Secrets that this package reads and writes.
+const (
+	keyRootCert = "root.crt"
+	keyRootKey  = "root.key"
+	keyAnchors  = "ca.crt"
+)
+
+var pemBegin = []byte("-----BEGIN")
+
+// certificates reads the certificates of one key of a Secret. Text around the PEM blocks is ignored, as tools like to
+// describe a certificate there; a block that is no certificate, or is cut off, is an error.
+func certificates(s *corev1.Secret, key string) ([]*x509.Certificate, error) {
+	rest := s.Data[key]
+	if len(bytes.TrimSpace(rest)) == 0 {
+		return nil, checkError(reasonSecretIncomplete, "key %s is missing or empty", key)
+	}
+	var certs []*x509.Certificate
+	for {
+		block, after := pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, checkError(reasonCertificateInvalid, "key %s holds a PEM block of type %q: only CERTIFICATE may be there", key, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, checkError(reasonCertificateInvalid, "key %s: parsing certificate %d: %w", key, len(certs)+1, err)
+		}
+		certs, rest = append(certs, cert), after
+	}
+	if len(certs) == 0 || bytes.Contains(rest, pemBegin) {
+		return nil, checkError(reasonCertificateInvalid, "key %s: certificate %d is not a complete PEM block", key, len(certs)+1)
+	}
+	return certs, nil
+}
+
+// privateKey reads the private key of one key of a Secret: PKCS #8, PKCS #1 or SEC 1, in one PEM block.
+func privateKey(s *corev1.Secret, key string) (crypto.Signer, error) {
+	rest := s.Data[key]
+	if len(bytes.TrimSpace(rest)) == 0 {
+		return nil, checkError(reasonSecretIncomplete, "key %s is missing or empty", key)
+	}
+	block, rest := pem.Decode(rest)
+	if block != nil && block.Type == "EC PARAMETERS" { // what openssl ecparam writes before the key
+		block, rest = pem.Decode(rest)
+	}
+	if block == nil {
+		return nil, checkError(reasonKeyInvalid, "key %s holds no complete PEM block", key)
+	}
+	if bytes.Contains(rest, pemBegin) {
+		return nil, checkError(reasonKeyInvalid, "key %s holds more than one PEM block: only the private key may be there", key)
+	}
+	parsed, err := parseKey(block)
+	if err != nil {
+		return nil, checkError(reasonKeyInvalid, "key %s: %w", key, err)
+	}
+	k, ok := parsed.(crypto.Signer)
+	if !ok {
+		return nil, checkError(reasonUnsupportedKey, "key %s is a %T, which cannot sign: it must be RSA, ECDSA or Ed25519", key, parsed)
+	}
+	return k, nil
+}
+
+func parseKey(block *pem.Block) (any, error) {
+	if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+		return nil, errors.New("the private key is encrypted: store it without a passphrase")
+	}
+	switch block.Type {
+	case "PRIVATE KEY":
+		return x509.ParsePKCS8PrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		return x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		return x509.ParseECPrivateKey(block.Bytes)
+	}
+	return nil, fmt.Errorf("a PEM block of type %q is no private key: it must be PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY", block.Type)
+}
+
+func encodeCertificate(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+}
+
+func encodeKey(k crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return nil, fmt.Errorf("encoding CA key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}

@@ -1,0 +1,192 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package trust
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+)
+
+// ConfigMaps publishes the bundles as keys of the ConfigMap v1alpha1.TrustConfigMap in every active namespace, and puts
+// them back where they were changed. It is safe for concurrent use.
+//
+// What is to be published is kept in memory and comes from Publish alone. After a start, a key that nothing was published
+// for yet stays as it is while its Signer exists.
+type ConfigMaps struct {
+	client client.Client
+	clock  clock.PassiveClock
+
+	mu      sync.RWMutex
+	bundles map[string]string // by key of the ConfigMap
+	changed chan event.GenericEvent
+}
+
+// NewConfigMaps returns a publisher that reads Namespaces, Signers and ConfigMaps with a cached client. The cache should
+// hold ConfigMaps as ConfigMapCache says. Nothing is written before the manager runs what SetupWithManager adds.
+func NewConfigMaps(c client.Client, clk clock.PassiveClock) *ConfigMaps {
+	return &ConfigMaps{client: c, clock: clk, bundles: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
+}
+
+// ConfigMapCache keeps all ConfigMaps but the published ones out of the cache of a manager.
+func ConfigMapCache() cache.ByObject {
+	return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.TrustConfigMap)}
+}
+
+// Publish makes exactly these anchors the bundle of a signerName, but for those that Assemble leaves out. The namespaces
+// follow at once, but not before it returns. What was published before stays if nothing is fit to be published.
+func (p *ConfigMaps) Publish(ctx context.Context, signerName string, anchors []*x509.Certificate) (where string, err error) {
+	bundle, err := Assemble(anchors, p.clock.Now())
+	if err != nil {
+		return "", fmt.Errorf("assembling the trust bundle of %s: %w", signerName, err)
+	}
+	key := v1alpha1.TrustConfigMapKey(signerName)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bundles[key] != bundle.PEM {
+		for _, warning := range bundle.Warnings {
+			ctrl.LoggerFrom(ctx).Info("leaving a certificate out of the trust bundle", "signerName", signerName, "reason", warning)
+		}
+		p.bundles[key] = bundle.PEM
+		p.announce()
+	}
+	return "configmap/" + v1alpha1.TrustConfigMap, nil
+}
+
+// Withdraw removes the bundle of a signerName that no Signer has any more.
+func (p *ConfigMaps) Withdraw(_ context.Context, signerName string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.bundles, v1alpha1.TrustConfigMapKey(signerName))
+	p.announce()
+	return nil
+}
+
+// announce asks for all namespaces to be reconciled. If that is asked for already, once is enough.
+func (p *ConfigMaps) announce() {
+	select {
+	case p.changed <- event.GenericEvent{Object: &v1alpha1.Signer{}}:
+	default:
+	}
+}
+
+// SetupWithManager has the manager keep the ConfigMaps of all namespaces right.
+func (p *ConfigMaps) SetupWithManager(mgr ctrl.Manager) error {
+	everywhere := handler.EnqueueRequestsFromMapFunc(p.everywhere)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("trustconfigmap").
+		For(&corev1.Namespace{}).
+		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+			if o.GetName() != v1alpha1.TrustConfigMap {
+				return nil
+			}
+			return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: o.GetNamespace()}}}
+		})).
+		Watches(&v1alpha1.Signer{}, everywhere, builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(event.UpdateEvent) bool { return false }, // a Signer's name and signerName never change
+		})).
+		WatchesRawSource(source.Channel(p.changed, everywhere)).
+		Complete(p)
+}
+
+func (p *ConfigMaps) everywhere(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list corev1.NamespaceList
+	if err := p.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing namespaces to publish trust bundles in")
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].Name = list.Items[i].Name
+	}
+	return requests
+}
+
+// Reconcile makes the ConfigMap of one namespace what it should be, with one write if it is not.
+func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	var namespace corev1.Namespace
+	if err := p.client.Get(ctx, client.ObjectKey{Name: request.Name}, &namespace); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if namespace.DeletionTimestamp != nil || namespace.Status.Phase == corev1.NamespaceTerminating {
+		return reconcile.Result{}, nil
+	}
+	var current corev1.ConfigMap
+	err := p.client.Get(ctx, client.ObjectKey{Namespace: request.Name, Name: v1alpha1.TrustConfigMap}, &current)
+	if client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("reading ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
+	}
+	var signers v1alpha1.SignerList
+	if err := p.client.List(ctx, &signers, client.UnsafeDisableDeepCopy); err != nil {
+		return reconcile.Result{}, fmt.Errorf("listing Signers: %w", err)
+	}
+	p.mu.RLock()
+	want := desired(p.bundles, signers.Items, current.Data)
+	p.mu.RUnlock()
+	if err := p.write(ctx, request.Name, &current, want); err != nil && !comesBack(err) {
+		return reconcile.Result{}, fmt.Errorf("writing ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
+	}
+	return reconcile.Result{}, nil
+}
+
+// comesBack reports whether a write failed because the cache lags behind, where the event that it has yet to hear of is
+// reconciled in its turn, or because the namespace is going away.
+func comesBack(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+}
+
+// desired returns what the ConfigMap should hold: what was published, and what is there for Signers of which nothing was
+// published yet, such as right after a start.
+func desired(bundles map[string]string, signers []v1alpha1.Signer, current map[string]string) map[string]string {
+	want := map[string]string{}
+	for i := range signers {
+		key := v1alpha1.TrustConfigMapKey(signers[i].Spec.SignerName)
+		if text := current[key]; text != "" {
+			want[key] = text
+		}
+	}
+	maps.Copy(want, bundles)
+	return want
+}
+
+func (p *ConfigMaps) write(ctx context.Context, namespace string, current *corev1.ConfigMap, want map[string]string) error {
+	exists := current.UID != "" || current.ResourceVersion != ""
+	immutable := current.Immutable != nil && *current.Immutable
+	right := maps.Equal(current.Data, want) && len(current.BinaryData) == 0
+	switch {
+	case exists && right && len(want) > 0, !exists && len(want) == 0:
+		return nil
+	case exists && (len(want) == 0 || immutable):
+		// An immutable one cannot be put right. Its deletion is an event that brings us back to create it.
+		return client.IgnoreNotFound(p.client.Delete(ctx, current, client.Preconditions{UID: &current.UID, ResourceVersion: &current.ResourceVersion}))
+	case exists:
+		updated := current.DeepCopy()
+		updated.Data, updated.BinaryData = want, nil
+		return p.client.Update(ctx, updated)
+	}
+	return p.client.Create(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.TrustConfigMap, Labels: maps.Clone(managedBy)},
+		Data:       want,
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -72,3 +73,10 @@ func (r Request) WithDuration(d time.Duration) Request {
 	r.Duration = d
 	return r
 }
+
+// kubernetesDomain matches the signerNames that belong to Kubernetes itself.
+var kubernetesDomain = regexp.MustCompile(`^([^/]*\.)?kubernetes\.io/`)
+
+// IsKubernetesSigner reports whether a signerName is under kubernetes.io or a domain below it. Such requests are never
+// handled, whatever a Signer or a policy says.
+func IsKubernetesSigner(signerName string) bool { return kubernetesDomain.MatchString(signerName) }

@@ -1,0 +1,99 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package event tells people, through Kubernetes events, about requests that want their attention. Each thing is told
+// once for each request, however often it is looked at and by however many replicas: the event's name is made from the
+// request and the reason, so that the API server refuses the second one.
+package event
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// maxNote is the longest note in bytes that the API server takes (k8s.io/kubernetes/pkg/apis/core/validation/events.go).
+const maxNote = 1024
+
+// Teller tells about CertificateSigningRequests under the name of one component.
+type Teller struct {
+	// Client creates the events.
+	Client client.Client
+	// Component is who speaks, such as "certwright-approver".
+	Component string
+	// Instance is the name of the replica that speaks.
+	Instance string
+	Clock    clock.PassiveClock
+}
+
+// Warn tells that a request is in trouble or was refused.
+func (t Teller) Warn(ctx context.Context, csr *certificatesv1.CertificateSigningRequest, reason, note string) {
+	t.tell(ctx, csr, corev1.EventTypeWarning, reason, note)
+}
+
+// Inform tells that a request waits for a person.
+func (t Teller) Inform(ctx context.Context, csr *certificatesv1.CertificateSigningRequest, reason, note string) {
+	t.tell(ctx, csr, corev1.EventTypeNormal, reason, note)
+}
+
+// tell creates the event unless it exists. An event that cannot be created is logged: the request itself comes first.
+func (t Teller) tell(ctx context.Context, csr *certificatesv1.CertificateSigningRequest, kind, reason, note string) {
+	event := &eventsv1.Event{
+		// Events about cluster-scoped objects live in the default namespace.
+		ObjectMeta:          metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name(csr, reason)},
+		EventTime:           metav1.NewMicroTime(t.Clock.Now()),
+		ReportingController: "certwright.dev/" + t.Component,
+		ReportingInstance:   t.Instance,
+		Action:              "Certificate",
+		Reason:              reason,
+		Type:                kind,
+		Note:                shorten(note, maxNote),
+		Regarding: corev1.ObjectReference{
+			APIVersion: certificatesv1.SchemeGroupVersion.String(),
+			Kind:       "CertificateSigningRequest",
+			Name:       csr.Name,
+			UID:        csr.UID,
+		},
+	}
+	if err := t.Client.Create(ctx, event); err != nil && !apierrors.IsAlreadyExists(err) {
+		logf.FromContext(ctx).Error(err, "creating an event", "reason", reason)
+	}
+}
+
+// name is the same for the same request and reason, and differs for a request that took a deleted one's name. The API
+// server takes almost any text for the name of a request, but only a DNS name for that of an event.
+func name(csr *certificatesv1.CertificateSigningRequest, reason string) string {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s/%s", csr.UID, reason)
+	full := fmt.Sprintf("%s.%016x", csr.Name, h.Sum64())
+	if len(validation.IsDNS1123Subdomain(full)) > 0 {
+		return fmt.Sprintf("request.%016x", h.Sum64())
+	}
+	return full
+}
+
+// shorten cuts text to at most limit bytes, at a whole character, and says so at its end. What is not UTF-8, as in the
+// words of a broken backend, is marked.
+func shorten(text string, limit int) string {
+	const end = "… (cut: see the conditions in kubectl get csr -o yaml)"
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= limit {
+		return text
+	}
+	cut := limit - len(end)
+	for cut > 0 && text[cut]&0xC0 == 0x80 {
+		cut--
+	}
+	return text[:cut] + end
+}

@@ -1,0 +1,125 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package signer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
+)
+
+// NewBackend makes a backend from its configuration in a Signer. It is the one place that knows all kinds of backends.
+type NewBackend func(signer *v1alpha1.Signer, config v1alpha1.Backend) (Backend, error)
+
+// Registry keeps the backends of every Signer, made anew when the Signer's spec changes. It is safe for concurrent use.
+type Registry struct {
+	reader     client.Reader
+	newBackend NewBackend
+
+	mu    sync.Mutex
+	known map[types.UID]*Signer
+}
+
+// Signer is a v1alpha1.Signer made ready to sign.
+type Signer struct {
+	name       string
+	signerName string
+	generation int64
+	limits     limits
+	backends   []namedBackend
+}
+
+type namedBackend struct {
+	Backend
+	name string
+}
+
+// NewRegistry returns a registry that reads Signers from a cache with the index v1alpha1.IndexSignerName.
+func NewRegistry(reader client.Reader, newBackend NewBackend) *Registry {
+	return &Registry{reader: reader, newBackend: newBackend, known: map[types.UID]*Signer{}}
+}
+
+// Lookup returns the Signer that owns a signerName, or nil if none does. An error means that it cannot sign now.
+func (r *Registry) Lookup(ctx context.Context, signerName string) (*Signer, error) {
+	owner, err := r.owner(ctx, signerName)
+	if err != nil || owner == nil {
+		return nil, err
+	}
+	return r.load(owner)
+}
+
+// owner returns the Signer that owns a signerName: the oldest, should there be several, so that a later one takes nothing
+// away from it.
+func (r *Registry) owner(ctx context.Context, signerName string) (*v1alpha1.Signer, error) {
+	var list v1alpha1.SignerList
+	if err := r.reader.List(ctx, &list, client.MatchingFields{v1alpha1.IndexSignerName: signerName}); err != nil {
+		return nil, fmt.Errorf("listing signers: %w", err)
+	}
+	if len(list.Items) == 0 {
+		return nil, nil
+	}
+	oldest := slices.MinFunc(list.Items, func(a, b v1alpha1.Signer) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return &oldest, nil
+}
+
+// load returns the Signer made from the object, from before if its spec is the same.
+func (r *Registry) load(object *v1alpha1.Signer) (*Signer, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.known[object.UID]; known != nil && known.generation >= object.Generation {
+		return known, nil
+	}
+	if csr.IsKubernetesSigner(object.Spec.SignerName) {
+		return nil, &CheckError{Reason: ReasonSignerNameReserved, Err: fmt.Errorf("spec.signerName %s: belongs to Kubernetes and is never signed for", object.Spec.SignerName)}
+	}
+	if len(object.Spec.Backends) == 0 {
+		return nil, &CheckError{Reason: ReasonBackendInvalid, Err: errors.New("spec.backends is empty: at least one is needed")}
+	}
+	compiled, err := compileLimits(object.Spec.Limits)
+	if err != nil {
+		return nil, &CheckError{Reason: ReasonLimitsInvalid, Err: err}
+	}
+	s := &Signer{name: object.Name, signerName: object.Spec.SignerName, generation: object.Generation, limits: compiled}
+	for _, config := range object.Spec.Backends {
+		backend, err := r.newBackend(object, config)
+		if err != nil {
+			return nil, &CheckError{Reason: ReasonBackendInvalid, Err: fmt.Errorf("backend %s: %w", config.Name, err)}
+		}
+		s.backends = append(s.backends, namedBackend{Backend: backend, name: config.Name})
+	}
+	r.known[object.UID] = s
+	return s, nil
+}
+
+// former returns the signerNames of the Signers that had this name and are gone: all but the one with the UID that has it
+// now.
+func (r *Registry) former(name string, now types.UID) map[types.UID]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gone := map[types.UID]string{}
+	for uid, s := range r.known {
+		if s.name == name && uid != now {
+			gone[uid] = s.signerName
+		}
+	}
+	return gone
+}
+
+// forget drops a Signer that is gone.
+func (r *Registry) forget(uid types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, uid)
+}

@@ -1,0 +1,293 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package signer
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+)
+
+// able is a backend with all abilities.
+type able struct {
+	anchored
+	check    error
+	notAfter time.Time
+}
+
+func (a *able) Check(context.Context) error                 { return a.check }
+func (a *able) NotAfter(context.Context) (time.Time, error) { return a.notAfter, a.err }
+
+func newAble(notAfter time.Time, anchors ...*x509.Certificate) *able {
+	return &able{anchored: anchored{backend: honest, anchors: anchors}, notAfter: notAfter}
+}
+
+// publisher notes what is published and withdrawn.
+type publisher struct {
+	calls []string
+	err   error
+}
+
+func (p *publisher) Publish(_ context.Context, signerName string, anchors []*x509.Certificate) (string, error) {
+	call := "publish " + signerName
+	for _, a := range anchors {
+		call += " " + a.Subject.CommonName
+	}
+	p.calls = append(p.calls, call)
+	return "configmap/" + signerName, p.err
+}
+
+func (p *publisher) Withdraw(_ context.Context, signerName string) error {
+	p.calls = append(p.calls, "withdraw "+signerName)
+	return p.err
+}
+
+// watcher is a world with its StatusReconciler.
+type watcher struct {
+	*world
+	*publisher
+	status *StatusReconciler
+}
+
+func newWatcher(t *testing.T, signers ...*v1alpha1.Signer) *watcher {
+	t.Helper()
+	var objects []client.Object
+	for _, s := range signers {
+		objects = append(objects, s)
+	}
+	w := &watcher{world: newWorld(t, objects...), publisher: &publisher{}}
+	w.status = &StatusReconciler{Client: w.Client, Registry: w.Registry, Publisher: w.publisher, Metrics: w.Metrics}
+	return w
+}
+
+func (w *watcher) check(t *testing.T, name string) (ctrl.Result, error) {
+	t.Helper()
+	w.writes, w.calls = nil, nil
+	return w.status.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: name}})
+}
+
+func (w *watcher) signer(t *testing.T, name string) *v1alpha1.Signer {
+	t.Helper()
+	var s v1alpha1.Signer
+	if err := w.Client.Get(t.Context(), client.ObjectKey{Name: name}, &s); err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+func (w *watcher) wantReady(t *testing.T, name string, status metav1.ConditionStatus, reason, text string) {
+	t.Helper()
+	s := w.signer(t, name)
+	c := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady)
+	if c == nil || c.Status != status || c.Reason != reason || !strings.Contains(c.Message, text) ||
+		c.ObservedGeneration != s.Generation || s.Status.ObservedGeneration != s.Generation {
+		t.Errorf("condition %+v, want %s %s with %q", c, status, reason, text)
+	}
+}
+
+func TestReadySigner(t *testing.T) {
+	w := newWatcher(t, newSigner("first", "second"))
+	late, early := now.Add(48*time.Hour), now.Add(24*time.Hour+500*time.Millisecond)
+	w.backends["first"], w.backends["second"] = newAble(late, root.Certificate), newAble(early, stranger.Certificate)
+	result, err := w.check(t, "internal")
+	if err != nil || result.RequeueAfter != recheck {
+		t.Fatalf("result %v, error %v, want to look again in %s", result, err, recheck)
+	}
+	w.wantReady(t, "internal", metav1.ConditionTrue, ReasonReady, "can sign")
+	status := w.signer(t, "internal").Status
+	if want := now.Add(24 * time.Hour); status.CANotAfter == nil || !status.CANotAfter.Time.Equal(want) {
+		t.Errorf("caNotAfter is %v, want %s, the earlier of the two", status.CANotAfter, want)
+	}
+	if status.TrustBundle != "configmap/"+signerName {
+		t.Errorf("trustBundle is %q", status.TrustBundle)
+	}
+	if want := []string{"publish " + signerName + " root stranger"}; !slices.Equal(w.calls, want) {
+		t.Errorf("calls %q, want %q", w.calls, want)
+	}
+	if got := w.count(t, "certwright_signer_ca_not_after_seconds", signerName); got != float64(now.Add(24*time.Hour).Unix()) {
+		t.Errorf("the metric says %v", got)
+	}
+	for range 2 {
+		if _, err := w.check(t, "internal"); err != nil || len(w.writes) > 0 {
+			t.Errorf("writes %q, error %v, although nothing changed", w.writes, err)
+		}
+	}
+}
+
+func TestSignerThatIsNotReady(t *testing.T) {
+	sealed := errors.New("503 sealed")
+	for name, c := range map[string]struct {
+		change       func(w *watcher, first *able)
+		reason, text string
+	}{
+		"a backend in trouble":  {func(_ *watcher, b *able) { b.check = sealed }, ReasonBackendNotReady, "backend first: 503 sealed"},
+		"trouble with a reason": {func(_ *watcher, b *able) { b.check = &CheckError{Reason: "CAExpired", Err: sealed} }, "CAExpired", "backend first: 503 sealed"},
+		"wrapped trouble": {func(_ *watcher, b *able) {
+			b.check = fmt.Errorf("checking: %w", &CheckError{Reason: "CAExpired", Err: sealed})
+		}, "CAExpired", "503 sealed"},
+		"unknown anchors":                {func(_ *watcher, b *able) { b.err = sealed }, ReasonBackendNotReady, "backend first: reading trust anchors: 503 sealed"},
+		"a bundle that is not published": {func(w *watcher, _ *able) { w.publisher.err = sealed }, ReasonTrustNotPublished, "publishing the trust bundle: 503 sealed"},
+		"a backend that cannot be made":  {func(w *watcher, _ *able) { delete(w.backends, "first") }, ReasonBackendInvalid, "backend first"},
+		"words without end":              {func(_ *watcher, b *able) { b.check = errors.New(strings.Repeat("é", 1<<20)) }, ReasonBackendNotReady, "backend first"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWatcher(t, newSigner("first", "second"))
+			first := newAble(now.Add(time.Hour), root.Certificate)
+			w.backends["first"], w.backends["second"] = first, newAble(now.Add(time.Hour), root.Certificate)
+			c.change(w, first)
+			for i := range 2 { // the second time nothing has changed
+				if _, err := w.check(t, "internal"); err == nil {
+					t.Fatal("no error, so that it is not soon tried again")
+				}
+				if want := []string{"update status internal"}[:1-i]; !slices.Equal(w.writes, want) {
+					t.Errorf("writes %q, want %q", w.writes, want)
+				}
+			}
+			w.wantReady(t, "internal", metav1.ConditionFalse, c.reason, c.text)
+			if n := len(w.signer(t, "internal").Status.Conditions[0].Message); n > 32768 {
+				t.Errorf("the message has %d bytes", n)
+			}
+		})
+	}
+}
+
+func TestSignerIsReadyAgain(t *testing.T) {
+	w := newWatcher(t, newSigner("first"))
+	b := newAble(now.Add(time.Hour), root.Certificate)
+	w.backends["first"], b.check = b, errors.New("503 sealed")
+	if _, err := w.check(t, "internal"); err == nil {
+		t.Fatal("no error")
+	}
+	b.check = nil
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, "internal", metav1.ConditionTrue, ReasonReady, "")
+}
+
+// A bundle without the anchors of one backend would break those who verify what that backend signed.
+func TestTrustIsPublishedOnlyIfAllAnchorsAreKnown(t *testing.T) {
+	for name, second := range map[string]Backend{
+		"one cannot be asked": backend(honest),
+		"one does not know":   &able{anchored: anchored{backend: honest, err: errors.New("503 sealed")}, notAfter: now},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSigner("first", "second")
+			s.Status.TrustBundle = "configmap/before"
+			w := newWatcher(t, s)
+			w.backends["first"], w.backends["second"] = newAble(now.Add(time.Hour), root.Certificate), second
+			_, _ = w.check(t, "internal")
+			if len(w.calls) > 0 {
+				t.Errorf("calls %q, want none", w.calls)
+			}
+			if got := w.signer(t, "internal").Status.TrustBundle; got != "configmap/before" {
+				t.Errorf("trustBundle is %q, want the one before", got)
+			}
+		})
+	}
+}
+
+func TestSecondSignerOfASignerName(t *testing.T) {
+	w := newWatcher(t, called(newSigner("local"), "older", "1", time.Hour), called(newSigner("local"), "younger", "2", time.Minute))
+	for range 2 {
+		if _, err := w.check(t, "younger"); err == nil {
+			t.Fatal("no error")
+		}
+		if len(w.calls) > 0 {
+			t.Errorf("calls %q, want none: the bundle belongs to the older one", w.calls)
+		}
+	}
+	w.wantReady(t, "younger", metav1.ConditionFalse, ReasonSignerNameTaken, `belongs to Signer "older"`)
+	if _, err := w.check(t, "older"); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, "older", metav1.ConditionTrue, ReasonReady, "")
+
+	if err := w.Client.Delete(t.Context(), w.signer(t, "older")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.check(t, "older"); err != nil || len(w.calls) > 0 {
+		t.Errorf("calls %q, error %v: the signerName has an heir", w.calls, err)
+	}
+	if _, err := w.check(t, "younger"); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, "younger", metav1.ConditionTrue, ReasonReady, "")
+}
+
+func TestDeletedSignerIsWithdrawn(t *testing.T) {
+	w := newWatcher(t, newSigner("first"))
+	w.backends["first"] = newAble(now.Add(time.Hour), root.Certificate)
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Client.Delete(t.Context(), w.signer(t, "internal")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"withdraw " + signerName}
+	w.publisher.err = errors.New("connection refused")
+	for range 2 {
+		if _, err := w.check(t, "internal"); !errors.Is(err, w.publisher.err) || !slices.Equal(w.calls, want) {
+			t.Fatalf("calls %q, error %v, want %q tried until it works", w.calls, err, want)
+		}
+	}
+	w.publisher.err = nil
+	if _, err := w.check(t, "internal"); err != nil || !slices.Equal(w.calls, want) {
+		t.Errorf("calls %q, error %v, want %q", w.calls, err, want)
+	}
+	if got := w.count(t, "certwright_signer_ca_not_after_seconds"); got != 0 {
+		t.Errorf("the metric still says %v", got)
+	}
+	if _, err := w.check(t, "internal"); err != nil || len(w.calls) > 0 {
+		t.Errorf("calls %q, error %v after it was withdrawn", w.calls, err)
+	}
+}
+
+// Deleted and made again before anybody looked, for another signerName.
+func TestReplacedSignerIsWithdrawn(t *testing.T) {
+	w := newWatcher(t, newSigner("local"))
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	replacement := called(newSigner("local"), "internal", "signer-2", 0)
+	replacement.Spec.SignerName = "example.com/second"
+	if err := errors.Join(w.Client.Delete(t.Context(), w.signer(t, "internal")), w.Client.Create(t.Context(), replacement)); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"withdraw " + signerName, "publish example.com/second root"}
+	if _, err := w.check(t, "internal"); err != nil || !slices.Equal(w.calls, want) {
+		t.Errorf("calls %q, error %v, want %q", w.calls, err, want)
+	}
+}
+
+func TestStatusTroubleIsReturned(t *testing.T) {
+	down := errors.New("connection refused")
+	t.Run("reading", func(t *testing.T) {
+		w := newWatcher(t, newSigner("local"))
+		w.readErr = func(runtime.Object) error { return down }
+		if _, err := w.check(t, "internal"); !errors.Is(err, down) || len(w.calls) > 0 {
+			t.Errorf("error %v, calls %q, want %v and none", err, w.calls, down)
+		}
+	})
+	t.Run("writing", func(t *testing.T) {
+		w := newWatcher(t, newSigner("local"))
+		w.tamper = func(string, client.Object) error { return down }
+		if _, err := w.check(t, "internal"); !errors.Is(err, down) || !strings.Contains(err.Error(), "internal") {
+			t.Errorf("error %v, want %v with the Signer's name", err, down)
+		}
+	})
+}

@@ -1,0 +1,107 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package signer
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// As when the signer is killed, or the API server is gone, between signing and writing.
+func TestWriteThatFailsIsTriedAgain(t *testing.T) {
+	w := newWorld(t, approved(t, nil), newPolicy(), newSigner("local"))
+	down := errors.New("connection refused")
+	w.tamper = func(string, client.Object) error { return down }
+	if _, err := w.reconcile(t); !errors.Is(err, down) {
+		t.Fatalf("error %v, want %v", err, down)
+	}
+	if n := w.count(t, "certwright_signer_requests_total"); n != 0 || len(w.stored(t).Status.Certificate) > 0 {
+		t.Errorf("%v requests counted, want none", n)
+	}
+	w.tamper = nil
+	for range 2 {
+		if _, err := w.reconcile(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"update status web", "update status web"}; !slices.Equal(w.writes, want) {
+		t.Errorf("writes %q, want %q: one that failed, one that did not, and no event", w.writes, want)
+	}
+	if chain := issued(t, w); len(chain) != 2 {
+		t.Errorf("%d certificates, want the chain once", len(chain))
+	}
+}
+
+// A stale cache shows a request that is issued as one that is not. What is signed again is not written again.
+func TestSigningTwiceIsSafe(t *testing.T) {
+	w := newWorld(t, approved(t, nil), newPolicy(), newSigner("local"))
+	stale := w.stored(t)
+	if _, err := w.reconcile(t); err != nil {
+		t.Fatal(err)
+	}
+	before := w.stored(t).Status.Certificate
+	if _, err := w.Reconcile(t.Context(), stale); !apierrors.IsConflict(err) {
+		t.Errorf("error %v, want a conflict", err)
+	}
+	if !bytes.Equal(before, w.stored(t).Status.Certificate) {
+		t.Error("the certificate was replaced")
+	}
+}
+
+func TestObjectReplacedUnderItsNameGetsNoCertificate(t *testing.T) {
+	for name, dnsName := range map[string]string{"while it is signed": "web.example.com", "while it is failed": "web.example.org"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, approved(t, func(r *x509.CertificateRequest) { r.DNSNames = []string{dnsName} }), newPolicy(), newSigner("local"))
+			judged := w.stored(t)
+			planted := approved(t, nil)
+			planted.UID, planted.Spec.Username = "uid-2", "mallory"
+			if err := errors.Join(w.Client.Delete(t.Context(), judged.DeepCopy()), w.Client.Create(t.Context(), planted)); err != nil {
+				t.Fatal(err)
+			}
+			var written client.Object
+			w.tamper = func(_ string, o client.Object) error { written = o; return nil }
+			if _, err := w.Reconcile(t.Context(), judged); !apierrors.IsConflict(err) {
+				t.Errorf("error %v, want a conflict", err)
+			}
+			if written == nil || written.GetUID() != judged.UID || written.GetResourceVersion() != judged.ResourceVersion || judged.ResourceVersion == "" {
+				t.Errorf("the write is not bound to UID and resourceVersion of what was judged: %v", written)
+			}
+			if status := w.stored(t).Status; len(status.Certificate) > 0 || len(status.Conditions) > 1 {
+				t.Errorf("the planted request got %v", status)
+			}
+			if want := []string{"update status web"}; !slices.Equal(w.writes, want) {
+				t.Errorf("writes %q, want %q", w.writes, want)
+			}
+		})
+	}
+}
+
+// Who may change labels and annotations must not thereby get a CA certificate, or any name, usage or lifetime.
+func TestLabelsAndAnnotationsChangeNothing(t *testing.T) {
+	r := approved(t, nil)
+	r.Annotations = map[string]string{
+		"certwright.dev/isCA": "true", "certwright.dev/is-ca": "true", "experimental.cert-manager.io/request-is-ca": "true",
+		"certwright.dev/dns-names": "bank.example.org", "certwright.dev/usages": "cert sign", "certwright.dev/duration": "87600h",
+	}
+	r.Labels = map[string]string{"isCA": "true", "certwright.dev/isCA": "true"}
+	s, p := newSigner("local"), newPolicy()
+	s.Spec.Limits.IsCA, p.Spec.Allow.IsCA = true, true
+	s.Spec.Limits.Usages = append(s.Spec.Limits.Usages, certificatesv1.UsageCertSign)
+	w := newWorld(t, r, p, s)
+	if _, err := w.reconcile(t); err != nil {
+		t.Fatal(err)
+	}
+	leaf := issued(t, w)[0]
+	if leaf.IsCA || leaf.KeyUsage&x509.KeyUsageCertSign != 0 || slices.Contains(leaf.DNSNames, "bank.example.org") || leaf.NotAfter.After(now.Add(24*time.Hour)) {
+		t.Errorf("CA %t, usage %b, names %q, until %s", leaf.IsCA, leaf.KeyUsage, leaf.DNSNames, leaf.NotAfter)
+	}
+}

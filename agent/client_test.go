@@ -94,10 +94,14 @@ func TestClientErrors(t *testing.T) {
 		want    StatusError // compared when Code is set
 		problem string
 	}{
-		"status": {handler: func(w http.ResponseWriter, _ *http.Request) { refuse(w, 409, "AlreadyExists", "it is\n there") },
-			want: StatusError{Code: 409, Reason: "AlreadyExists", Message: "it is there"}},
-		"not a status": {handler: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 502) },
-			want: StatusError{Code: 502, Reason: "Bad Gateway", Message: "no message"}},
+		"status": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { refuse(w, 409, "AlreadyExists", "it is\n there") },
+			want:    StatusError{Code: 409, Reason: "AlreadyExists", Message: "it is there"},
+		},
+		"not a status": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 502) },
+			want:    StatusError{Code: 502, Reason: "Bad Gateway", Message: "no message"},
+		},
 		"retry after": {handler: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(429)

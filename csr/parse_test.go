@@ -257,8 +257,10 @@ func TestParseCopiesSpec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := csr.Requester{Username: "system:serviceaccount:shop:web", UID: "7a1f", Groups: []string{"system:serviceaccounts", "system:authenticated"},
-		Extra: map[string]certificatesv1.ExtraValue{"authentication.kubernetes.io/pod-name": {"web-0"}}}
+	want := csr.Requester{
+		Username: "system:serviceaccount:shop:web", UID: "7a1f", Groups: []string{"system:serviceaccounts", "system:authenticated"},
+		Extra: map[string]certificatesv1.ExtraValue{"authentication.kubernetes.io/pod-name": {"web-0"}},
+	}
 	der := bytes.Clone(req.DER)
 	obj.Spec.Groups[0] = "system:masters"
 	obj.Spec.Extra["authentication.kubernetes.io/pod-name"][0] = "other-0"

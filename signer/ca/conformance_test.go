@@ -4,9 +4,7 @@
 package ca_test
 
 import (
-	"crypto/x509"
 	"testing"
-	"time"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer/signertest"
@@ -47,20 +45,4 @@ func TestConformanceImported(t *testing.T) {
 			return signertest.Subject{Backend: w.Backend, Clock: w.clock}
 		})
 	})
-}
-
-func BenchmarkSign(b *testing.B) {
-	for _, algorithm := range []string{"ECDSA-P256", "RSA-2048"} {
-		b.Run(algorithm, func(b *testing.B) {
-			root := newIssuer(b, "Root", algorithm, nil, nil)
-			lower := newIssuer(b, "Lower", algorithm, root, nil)
-			w := newWorld(b, importedCA(), false, tlsSecret(b, lower.key, lower, root))
-			req := signertest.Request(b, signertest.Key(b, "ECDSA-P256"), &x509.CertificateRequest{DNSNames: []string{"web.example.com"}}, nil, time.Hour)
-			for b.Loop() {
-				if _, err := w.Sign(b.Context(), req); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }

@@ -1,0 +1,57 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/certwright/certwright/webhook"
+)
+
+func newWebhook() *cobra.Command {
+	var o options
+	var namespace, agentImage, trustDistribution string
+	var port int
+	cmd := &cobra.Command{
+		Use:   "webhook",
+		Short: "Give annotated pods a key, a certificate and a trust bundle",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			config, err := clientConfig()
+			if err != nil {
+				return err
+			}
+			log := logger()
+			detected, err := detectDistribution(config, trustDistribution)
+			if err != nil {
+				return err
+			}
+			server, err := webhook.New(config, webhook.Options{
+				Mutator: webhook.Mutator{
+					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain, Trust: detected.mounted(),
+				},
+				Namespace:              namespace,
+				Port:                   port,
+				MetricsBindAddress:     o.metricsAddress,
+				HealthProbeBindAddress: o.healthAddress,
+				Logger:                 log,
+			})
+			if err != nil {
+				return fmt.Errorf("setting up the webhook: %w", err)
+			}
+			return server.Run(cmd.Context())
+		},
+	}
+	o.addFlags(cmd.Flags())
+	cmd.Flags().StringVar(&namespace, "namespace", envOr("POD_NAMESPACE", "certwright-system"), "namespace that Certwright runs in (default: $POD_NAMESPACE)")
+	cmd.Flags().StringVar(&agentImage, "agent-image", "", "image of the agent that is added to pods (required)")
+	cmd.Flags().IntVar(&port, "port", webhook.DefaultPort, "port that serves admission requests")
+	addDistributionFlag(cmd, &trustDistribution)
+	return cmd
+}

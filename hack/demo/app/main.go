@@ -1,0 +1,61 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command demo is a server and a client that know nothing of Certwright: they read a certificate, a key and a trust bundle
+// from a directory, as most programs can, and talk mutual TLS. The client counts what it sees.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+const usage = `usage:
+  demo server [--listen :8443] [--tls DIR]
+  demo client --url https://HOST:PORT [--interval 200ms] [--tls DIR]
+  demo show   [--tls DIR]     print the certificate in DIR, then wait
+  demo look   [--tls DIR] [--follow]   print modes, owners and fingerprints of what is in DIR; again at each change
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("no command\n%s", usage)
+	}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	dir := flags.String("tls", "/var/run/secrets/certwright.dev/tls", "directory with tls.crt, tls.key and ca.crt")
+	listen := flags.String("listen", ":8443", "address to serve on (server)")
+	url := flags.String("url", "", "what to get (client)")
+	interval := flags.Duration("interval", 200*time.Millisecond, "time between connections (client)")
+	follow := flags.Bool("follow", false, "print again whenever something changes (look)")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	switch args[0] {
+	case "server":
+		return serve(ctx, *listen, identity{dir: *dir})
+	case "client":
+		if *url == "" {
+			return fmt.Errorf("--url is missing\n%s", usage)
+		}
+		return call(ctx, *url, *interval, identity{dir: *dir})
+	case "show":
+		return show(ctx, identity{dir: *dir})
+	case "look":
+		return lookAround(ctx, identity{dir: *dir}, *follow)
+	}
+	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
+}

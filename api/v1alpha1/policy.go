@@ -109,11 +109,14 @@ type Requesters struct {
 //
 //	{namespace}       the requester's namespace
 //	{serviceAccount}  the name of its service account
-//	{pod}             the name of its pod
+//	{pod}             the name of its pod, which the pod's author chooses: keep it where no other name could stand
 //	{hostname}        the host name of its pod, inside a Service's name: only with a headless Service that is its subdomain
-//	{service}         each Service in its namespace whose selector selects its pod
+//	{service}         each Service in its namespace whose selector selects its pod; none if more than 100 do
 //	{trustDomain}     the SPIFFE trust domain of the installation
 //	{clusterDomain}   the DNS domain of the cluster
+//
+// In DNS names, and in the hosts of URIs and email addresses, a placeholder other than the two domains stands for one label: a
+// service account named "a.b" matches nothing there. Two placeholders need a separator between them that neither can hold.
 type Allow struct {
 	// DNSNames are patterns such as "{service}.{namespace}.svc". A label that is * stands for exactly one label.
 	//

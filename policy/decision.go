@@ -1,0 +1,150 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
+)
+
+// Verdict is what policies say to a request.
+type Verdict int
+
+const (
+	// NoOpinion means that no policy selects the request: it is neither approved nor denied.
+	NoOpinion Verdict = iota
+	// Deny means that policies select the request and none permits all of it.
+	Deny
+	// Permit means that one policy permits all of the request.
+	Permit
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Deny:
+		return "Deny"
+	case Permit:
+		return "Permit"
+	default:
+		return "NoOpinion"
+	}
+}
+
+// Decision is a verdict and what follows from it.
+type Decision struct {
+	Verdict Verdict
+
+	// Policy is the name of the policy that permits the request. Empty unless the verdict is Permit.
+	Policy string
+	// Approval says who approves what is permitted.
+	Approval v1alpha1.Approval
+	// MaxDuration is the longest lifetime that is permitted; 0 if policies set none.
+	MaxDuration time.Duration
+
+	// Denials hold the violations of each policy that selects the request. Empty unless the verdict is Deny.
+	Denials []Denial
+}
+
+// Denial is all that one policy has against a request.
+type Denial struct {
+	Policy     string
+	Violations []Violation
+}
+
+// Violation is one field of a request that holds what a policy does not allow.
+type Violation struct {
+	// Field of the request, named as in CertificatePolicy, such as "dnsNames".
+	Field string
+	// Values that are not allowed, quoted where they are text.
+	Values []string
+	// Allowed says in words what would be.
+	Allowed string
+}
+
+func (v Violation) String() string {
+	return fmt.Sprintf("%s: %s not allowed (%s)", v.Field, list(v.Values), v.Allowed)
+}
+
+// maxListed bounds a list in a message, so that one field's many values leave room for the other fields.
+const maxListed = 20
+
+func list(values []string) string {
+	if more := len(values) - maxListed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(values[:maxListed], ", "), more)
+	}
+	return strings.Join(values, ", ")
+}
+
+// maxMessage bounds a message in bytes: a request may hold hundreds of names, and policies may allow as many.
+const maxMessage = 16 << 10
+
+// Message explains the decision to the person who made the request, in at most 16 KiB.
+func (d Decision) Message() string {
+	switch d.Verdict {
+	case Permit:
+		return fmt.Sprintf("Permitted by CertificatePolicy %q.", d.Policy)
+	case Deny:
+		parts := make([]string, 0, len(d.Denials))
+		for _, denial := range d.Denials {
+			violations := make([]string, 0, len(denial.Violations))
+			for _, v := range denial.Violations {
+				violations = append(violations, v.String())
+			}
+			parts = append(parts, fmt.Sprintf("CertificatePolicy %q: %s.", denial.Policy, strings.Join(violations, "; ")))
+		}
+		message := strings.Join(parts, " ")
+		if len(message) > maxMessage {
+			message = strings.ToValidUTF8(message[:maxMessage-len("…")], "") + "…"
+		}
+		return message
+	default:
+		return "No CertificatePolicy selects this requester for this signerName."
+	}
+}
+
+// Decide asks the policies about a request. One policy must permit all of it: what one allows and what another allows are
+// never combined within a request. Where several permit it, those with automatic approval come first, so that a longer
+// lifetime behind a manual gate is not had without a person; among equals the longest lifetime holds, then the first name.
+func Decide(req csr.Request, facts Facts, policies []*Policy) Decision {
+	var d Decision
+	var sets []values
+	for _, p := range policies {
+		permit := p.permit()
+		if d.Verdict == Permit && !permit.outranks(d) || !p.selects(req, facts) {
+			continue
+		}
+		if sets == nil {
+			_, serviceAccount, _ := req.Requester.ServiceAccount()
+			sets = valuesOf(facts, serviceAccount)
+		}
+		violations := p.violations(req, facts, sets)
+		switch {
+		case len(violations) == 0:
+			d = permit
+		case d.Verdict != Permit:
+			d.Verdict = Deny
+			d.Denials = append(d.Denials, Denial{Policy: p.Name, Violations: violations})
+		}
+	}
+	return d
+}
+
+func (p *Policy) permit() Decision {
+	return Decision{Verdict: Permit, Policy: p.Name, Approval: p.approval, MaxDuration: p.maxDuration}
+}
+
+// outranks reports whether permit d is used rather than permit other.
+func (d Decision) outranks(other Decision) bool {
+	if d.Approval != other.Approval {
+		return d.Approval == v1alpha1.ApprovalAutomatic
+	}
+	if d.MaxDuration != other.MaxDuration {
+		return d.MaxDuration == 0 || other.MaxDuration != 0 && d.MaxDuration > other.MaxDuration
+	}
+	return d.Policy < other.Policy
+}

@@ -1,0 +1,48 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import "net/netip"
+
+// Facts are what the cluster knows about a requester, gathered before anything is decided. Nothing in them comes from the
+// certificate request itself.
+type Facts struct {
+	// TrustDomain is the SPIFFE trust domain of the installation.
+	TrustDomain string
+	// ClusterDomain is the DNS domain of the cluster.
+	ClusterDomain string
+
+	// Namespace of the requester's service account; nil if the requester is none, or its namespace is gone.
+	Namespace *Namespace
+	// Pod that the requester's token is bound to; nil if it is bound to none, or PodProblem says why it does not count.
+	Pod *Pod
+	// PodProblem says what is wrong with the pod that the token is bound to, such as that it is gone. Empty if nothing is.
+	PodProblem string
+	// Services of the namespace whose selectors select the pod.
+	Services []Service
+}
+
+// Namespace is a namespace as far as policies look at it.
+type Namespace struct {
+	Name   string
+	Labels map[string]string
+}
+
+// Pod is a live pod that the requester's token is proven to be bound to.
+type Pod struct {
+	Name      string
+	Hostname  string
+	Subdomain string
+	IPs       []netip.Addr
+	// IPsPending is true for a pod that will have addresses of its own, but whose kubelet has not told the API server yet. Its
+	// containers may run by then, so what is refused for want of an address may be permitted a moment later.
+	IPsPending bool
+}
+
+// Service is a Service that selects the requester's pod.
+type Service struct {
+	Name string
+	// Headless is true for a Service without a cluster IP, whose pods have DNS names of their own.
+	Headless bool
+}

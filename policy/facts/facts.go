@@ -1,0 +1,133 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package facts gathers what the live cluster knows about the requester of a certificate: its namespace, the pod that its
+// token is bound to, and the Services that select this pod. An error is always trouble that passes; what is proven to be
+// wrong, such as a pod that is gone, is a fact.
+package facts
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/policy"
+)
+
+// Gatherer gathers facts for one installation.
+type Gatherer struct {
+	// TrustDomain is the SPIFFE trust domain, such as "cluster.local".
+	TrustDomain string
+	// ClusterDomain is the DNS domain of the cluster, such as "cluster.local".
+	ClusterDomain string
+	// Pods reads pods. It must not be a cache: a pod that is gone, or was replaced under its name, must be seen as such.
+	Pods client.Reader
+}
+
+// Gather returns the facts about the requester, reading namespaces and Services through the given reader.
+func (g Gatherer) Gather(ctx context.Context, reader client.Reader, requester csr.Requester) (policy.Facts, error) {
+	facts := policy.Facts{TrustDomain: g.TrustDomain, ClusterDomain: g.ClusterDomain}
+	namespace, _, ok := requester.ServiceAccount()
+	if !ok {
+		return facts, nil
+	}
+	identity, bound := requester.Pod()
+	var ns corev1.Namespace
+	switch err := reader.Get(ctx, client.ObjectKey{Name: namespace}, &ns); {
+	case gone(err) && bound:
+		facts.PodProblem = fmt.Sprintf("namespace %s is gone, and pod %s with it", namespace, identity.Name)
+		return facts, nil
+	case gone(err):
+		return facts, nil
+	case err != nil:
+		return policy.Facts{}, fmt.Errorf("reading namespace %s: %w", namespace, err)
+	}
+	facts.Namespace = &policy.Namespace{Name: ns.Name, Labels: ns.Labels}
+
+	if !bound {
+		return facts, nil
+	}
+	var pod corev1.Pod
+	switch err := g.Pods.Get(ctx, client.ObjectKey{Namespace: namespace, Name: identity.Name}, &pod); {
+	case gone(err):
+		facts.PodProblem = fmt.Sprintf("pod %s/%s is gone", namespace, identity.Name)
+		return facts, nil
+	case err != nil:
+		return policy.Facts{}, fmt.Errorf("reading pod %s/%s: %w", namespace, identity.Name, err)
+	}
+	if facts.PodProblem = problem(&pod, identity, requester); facts.PodProblem != "" {
+		return facts, nil
+	}
+	facts.Pod = podFacts(&pod)
+	services, err := selecting(ctx, reader, &pod)
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	facts.Services = services
+	return facts, nil
+}
+
+// gone reports whether the API server says that there is no such object. A 404 by something in between, which knows nothing
+// about objects, is trouble.
+func gone(err error) bool {
+	return apierrors.IsNotFound(err) && !apierrors.IsUnexpectedServerError(err)
+}
+
+// problem says why a live pod is not the one that the requester's token is bound to, or no longer may use it; empty if it is.
+func problem(pod *corev1.Pod, identity csr.PodIdentity, requester csr.Requester) string {
+	_, serviceAccount, _ := requester.ServiceAccount()
+	name := pod.Namespace + "/" + pod.Name
+	switch {
+	case pod.UID != identity.UID:
+		return fmt.Sprintf("pod %s was replaced: the token is bound to UID %s, the pod is now %s", name, identity.UID, pod.UID)
+	case pod.Spec.ServiceAccountName != serviceAccount:
+		return fmt.Sprintf("pod %s runs as service account %s, not as %s", name, pod.Spec.ServiceAccountName, serviceAccount)
+	case identity.NodeName != "" && pod.Spec.NodeName != identity.NodeName:
+		return fmt.Sprintf("pod %s runs on node %s, but the token was made for node %s", name, pod.Spec.NodeName, identity.NodeName)
+	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+		return fmt.Sprintf("pod %s has finished", name)
+	}
+	return ""
+}
+
+// podFacts leaves out the addresses of a pod in its node's network: they are not its own.
+func podFacts(pod *corev1.Pod) *policy.Pod {
+	facts := &policy.Pod{Name: pod.Name, Hostname: pod.Spec.Hostname, Subdomain: pod.Spec.Subdomain}
+	if pod.Spec.HostNetwork {
+		return facts
+	}
+	for _, ip := range pod.Status.PodIPs {
+		if addr, err := netip.ParseAddr(ip.IP); err == nil {
+			facts.IPs = append(facts.IPs, addr.Unmap())
+		}
+	}
+	facts.IPsPending = len(facts.IPs) == 0
+	return facts
+}
+
+// selecting returns the Services of the pod's namespace whose selectors select it, in order of their names. A Service
+// without a selector selects nothing, and neither does an ExternalName, which is only an alias in DNS.
+func selecting(ctx context.Context, reader client.Reader, pod *corev1.Pod) ([]policy.Service, error) {
+	var list corev1.ServiceList
+	if err := reader.List(ctx, &list, client.InNamespace(pod.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing the Services of namespace %s: %w", pod.Namespace, err)
+	}
+	var services []policy.Service
+	for i := range list.Items {
+		s := &list.Items[i].Spec
+		if len(s.Selector) == 0 || s.Type == corev1.ServiceTypeExternalName || !labels.SelectorFromSet(s.Selector).Matches(labels.Set(pod.Labels)) {
+			continue
+		}
+		services = append(services, policy.Service{Name: list.Items[i].Name, Headless: s.ClusterIP == corev1.ClusterIPNone})
+	}
+	slices.SortFunc(services, func(a, b policy.Service) int { return strings.Compare(a.Name, b.Name) })
+	return services, nil
+}

@@ -1,0 +1,157 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package judge applies the policies that are in force to a request: it compiles CertificatePolicies, gathers the facts
+// and decides. Approver and signer each have a judge of their own and ask it the same question.
+//
+// A permit may rest on caches, which lag by moments. Anything else is decided a second time on what the API server says
+// now, so that nobody is refused because a cache had not yet heard of a pod, a Service or a policy.
+package judge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/policy"
+	"github.com/certwright/certwright/policy/facts"
+)
+
+// Judge decides about requests. It is safe for concurrent use.
+type Judge struct {
+	cached client.Reader
+	live   client.Reader
+	facts  facts.Gatherer
+
+	mu       sync.Mutex
+	compiled map[types.UID]Compiled
+}
+
+// Compiled is what became of the newest known generation of a CertificatePolicy.
+type Compiled struct {
+	// Generation that was compiled last.
+	Generation int64
+	// Policy in force; nil if no generation was ever good. It is older than Generation when Err is set.
+	Policy *policy.Policy
+	// InForce is the generation of Policy.
+	InForce int64
+	// Err says what is wrong with Generation.
+	Err error
+}
+
+// New returns a judge that reads through the cache first and asks the API server before it refuses. The facts' pods are
+// always read from the API server.
+func New(cached, live client.Reader, trustDomain, clusterDomain string) *Judge {
+	return &Judge{
+		cached:   cached,
+		live:     live,
+		facts:    facts.Gatherer{TrustDomain: trustDomain, ClusterDomain: clusterDomain, Pods: live},
+		compiled: map[types.UID]Compiled{},
+	}
+}
+
+// Index adds to a manager's cache the index v1alpha1.IndexSignerName. Call it once, before the cache starts.
+func Index(ctx context.Context, indexer client.FieldIndexer) error {
+	err := indexer.IndexField(ctx, &v1alpha1.CertificatePolicy{}, v1alpha1.IndexSignerName, func(o client.Object) []string {
+		return o.(*v1alpha1.CertificatePolicy).Spec.SignerNames
+	})
+	if err != nil {
+		return fmt.Errorf("indexing certificate policies: %w", err)
+	}
+	err = indexer.IndexField(ctx, &v1alpha1.Signer{}, v1alpha1.IndexSignerName, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.Signer).Spec.SignerName}
+	})
+	if err != nil {
+		return fmt.Errorf("indexing signers: %w", err)
+	}
+	return nil
+}
+
+// Decide decides about a request. An error is trouble, never a verdict: ask again later.
+func (j *Judge) Decide(ctx context.Context, req csr.Request) (policy.Decision, error) {
+	var cached v1alpha1.CertificatePolicyList
+	err := j.cached.List(ctx, &cached, client.MatchingFields{v1alpha1.IndexSignerName: req.SignerName}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return policy.Decision{}, fmt.Errorf("listing cached certificate policies: %w", err)
+	}
+	if d, _, err := j.decide(ctx, j.cached, req, cached.Items); err != nil || d.Verdict == policy.Permit {
+		return d, err
+	}
+
+	var live v1alpha1.CertificatePolicyList
+	if err := j.live.List(ctx, &live); err != nil {
+		return policy.Decision{}, fmt.Errorf("listing certificate policies: %w", err)
+	}
+	j.forgetAllBut(live.Items)
+	d, wait, err := j.decide(ctx, j.live, req, live.Items)
+	if err == nil && d.Verdict != policy.Permit && wait != nil {
+		return policy.Decision{}, wait
+	}
+	return d, err
+}
+
+// decide returns the decision of the policies in force for the request's signerName, and in wait why a refusal is not final
+// if it is not. What a policy in force speaks of is what its last good generation says.
+func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Request, items []v1alpha1.CertificatePolicy) (d policy.Decision, wait, err error) {
+	var policies []*policy.Policy
+	var broken []string
+	for i := range items {
+		switch c := j.Compile(&items[i]); {
+		case c.Policy != nil && c.Policy.SpeaksOf(req.SignerName):
+			policies = append(policies, c.Policy)
+		case c.Policy == nil && slices.Contains(items[i].Spec.SignerNames, req.SignerName):
+			broken = append(broken, items[i].Name)
+		}
+	}
+	if len(broken) > 0 {
+		wait = fmt.Errorf("a refusal must wait until these certificate policies are mended (kubectl describe certificatepolicy): %s",
+			strings.Join(broken, ", "))
+	}
+	if len(policies) == 0 {
+		return policy.Decision{}, wait, nil
+	}
+	gathered, err := j.facts.Gather(ctx, reader, req.Requester)
+	if err != nil {
+		return policy.Decision{}, nil, err
+	}
+	if wait == nil && len(req.IPAddresses) > 0 && gathered.Pod != nil && gathered.Pod.IPsPending {
+		wait = fmt.Errorf("a refusal must wait until the API server knows the addresses of pod %s/%s", gathered.Namespace.Name, gathered.Pod.Name)
+	}
+	return policy.Decide(req, gathered, policies), wait, nil
+}
+
+// Compile compiles a CertificatePolicy, once for each generation. A generation that is wrong leaves the one before it in
+// force; a generation older than one already seen is not looked at, as a cache may lag behind.
+func (j *Judge) Compile(p *v1alpha1.CertificatePolicy) Compiled {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	known, ok := j.compiled[p.UID]
+	if ok && p.Generation <= known.Generation {
+		return known
+	}
+	known.Generation = p.Generation
+	compiled, err := policy.Compile(p)
+	if known.Err = err; err == nil {
+		known.Policy, known.InForce = compiled, p.Generation
+	}
+	j.compiled[p.UID] = known
+	return known
+}
+
+// forgetAllBut drops what was compiled from policies that no longer exist.
+func (j *Judge) forgetAllBut(items []v1alpha1.CertificatePolicy) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for uid := range j.compiled {
+		if !slices.ContainsFunc(items, func(p v1alpha1.CertificatePolicy) bool { return p.UID == uid }) {
+			delete(j.compiled, uid)
+		}
+	}
+}

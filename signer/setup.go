@@ -6,6 +6,7 @@ package signer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -25,27 +26,31 @@ import (
 )
 
 // SetupWithManager has the manager run the reconciler for every CertificateSigningRequest, and again for those that wait
-// for a Signer when it changes.
+// when a Signer or a policy changes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("signer").
 		For(&certificatesv1.CertificateSigningRequest{}).
-		Watches(&v1alpha1.Signer{}, handler.EnqueueRequestsFromMapFunc(r.waiting)).
+		Watches(&v1alpha1.Signer{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return r.waiting(ctx, o.(*v1alpha1.Signer).Spec.SignerName)
+		})).
+		Watches(&v1alpha1.CertificatePolicy{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return r.waiting(ctx, o.(*v1alpha1.CertificatePolicy).Spec.SignerNames...)
+		})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(reconcile.AsReconciler(r.Client, r))
 }
 
-// waiting returns the approved requests that are not signed yet and name the Signer's signerName.
-func (r *Reconciler) waiting(ctx context.Context, object client.Object) []reconcile.Request {
+// waiting returns the approved requests for these signerNames that are not signed yet.
+func (r *Reconciler) waiting(ctx context.Context, signerNames ...string) []reconcile.Request {
 	var list certificatesv1.CertificateSigningRequestList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing waiting requests after a change of a Signer")
+		ctrl.LoggerFrom(ctx).Error(err, "listing waiting requests after a change of a Signer or a policy")
 		return nil
 	}
-	signerName := object.(*v1alpha1.Signer).Spec.SignerName
 	var requests []reconcile.Request
 	for i := range list.Items {
-		if item := &list.Items[i]; item.Spec.SignerName == signerName && csr.IsApproved(item) && !csr.IsFinished(item) {
+		if item := &list.Items[i]; slices.Contains(signerNames, item.Spec.SignerName) && csr.IsApproved(item) && !csr.IsFinished(item) {
 			requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Name: item.Name}})
 		}
 	}

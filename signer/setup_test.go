@@ -38,11 +38,11 @@ func TestRequestsThatWaitForASigner(t *testing.T) {
 		named("issued", func(r *certificatesv1.CertificateSigningRequest) { r.Status.Certificate = []byte("x") }),
 		named("other", func(r *certificatesv1.CertificateSigningRequest) { r.Spec.SignerName = "example.com/other" }),
 	)
-	if got, want := names(w.waiting(t.Context(), newSigner("local"))), []string{"waiting"}; !slices.Equal(got, want) {
+	if got, want := names(w.waiting(t.Context(), newSigner("local").Spec.SignerName)), []string{"waiting"}; !slices.Equal(got, want) {
 		t.Errorf("waiting are %q, want %q", got, want)
 	}
 	w.readErr = func(runtime.Object) error { return errors.New("connection refused") }
-	if got := names(w.waiting(t.Context(), newSigner("local"))); len(got) > 0 {
+	if got := names(w.waiting(t.Context(), newSigner("local").Spec.SignerName)); len(got) > 0 {
 		t.Errorf("waiting are %q although they cannot be listed", got)
 	}
 }

@@ -128,7 +128,8 @@ func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string)
 	if _, explicit := pod.Annotations[AnnotationDNSNames]; explicit {
 		return facts, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, servicesTimeout)
+	// The server's context ends when the process is told to stop, but requests under way are still answered then.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), servicesTimeout)
 	defer cancel()
 	var services corev1.ServiceList
 	if err := h.services.List(ctx, &services, client.InNamespace(namespace)); err != nil {

@@ -33,6 +33,7 @@ import (
 type hook struct {
 	*httptest.Server
 	t        *testing.T
+	handler  *Handler
 	registry *prometheus.Registry
 	log      *bytes.Buffer
 }
@@ -57,6 +58,7 @@ func newHook(t *testing.T, list func(context.Context) error, services ...client.
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.handler = handler
 	served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handler, LogConstructor: requestLogger}, admission.StandaloneOptions{
 		Logger: funcr.New(func(prefix, args string) { h.log.WriteString(prefix + args + "\n") }, funcr.Options{Verbosity: 10}),
 	})
@@ -236,5 +238,16 @@ func TestNewHandler(t *testing.T) {
 	}
 	if _, err := NewHandler(testMutator, nil, clock, registry); err == nil {
 		t.Error("metrics registered twice")
+	}
+}
+
+// TestHandlerAnswersWhileStopping sends a request whose context ended with the process's: the pod must not be refused for it.
+func TestHandlerAnswersWhileStopping(t *testing.T) {
+	h := newHook(t, func(ctx context.Context) error { return ctx.Err() })
+	stopping, stop := context.WithCancel(t.Context())
+	stop()
+	response := h.handler.Handle(stopping, admission.Request{AdmissionRequest: *request(encodePod(t, newPod()))})
+	if !response.Allowed {
+		t.Errorf("refused: %v", response.Result)
 	}
 }

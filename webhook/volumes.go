@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -77,10 +78,13 @@ func (m Mutator) trustSource(signerName string) corev1.VolumeProjection {
 			Optional:             ptr.To(true),
 		}}
 	}
+	// By signerName, as kubelets keep what they read by name for up to five minutes (kubernetes/kubernetes#141439). An empty
+	// selector selects all bundles of the signerName, which only those with the verb attest can make.
 	return corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{
-		Name:     ptr.To(v1alpha1.ClusterTrustBundleName(signerName)),
-		Path:     trustFile,
-		Optional: ptr.To(true),
+		SignerName:    ptr.To(signerName),
+		LabelSelector: &metav1.LabelSelector{},
+		Path:          trustFile,
+		Optional:      ptr.To(true),
 	}}
 }
 

@@ -37,6 +37,9 @@ func newApprover() *cobra.Command {
 				return err
 			}
 			j := judge.New(mgr.GetClient(), mgr.GetAPIReader(), o.trustDomain, o.clusterDomain)
+			if err := j.Follow(cmd.Context(), mgr.GetCache()); err != nil {
+				return err
+			}
 			requests := &approver.Reconciler{
 				Client:  mgr.GetClient(),
 				Judge:   j,

@@ -48,12 +48,16 @@ func newSigner() *cobra.Command {
 			if err := judge.Index(cmd.Context(), mgr.GetFieldIndexer()); err != nil {
 				return err
 			}
+			j := judge.New(mgr.GetClient(), mgr.GetAPIReader(), o.trustDomain, o.clusterDomain)
+			if err := j.Follow(cmd.Context(), mgr.GetCache()); err != nil {
+				return err
+			}
 			registry := signer.NewRegistry(mgr.GetClient(), newBackend(mgr, o.namespace))
 			m := signer.NewMetrics(metrics.Registry)
 			requests := &signer.Reconciler{
 				Client:   mgr.GetClient(),
 				Registry: registry,
-				Judge:    judge.New(mgr.GetClient(), mgr.GetAPIReader(), o.trustDomain, o.clusterDomain),
+				Judge:    j,
 				Teller:   teller(mgr.GetClient(), "signer"),
 				Metrics:  m,
 				Clock:    clock.RealClock{},

@@ -16,6 +16,8 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -70,6 +72,28 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 	})
 	if err != nil {
 		return fmt.Errorf("indexing signers: %w", err)
+	}
+	return nil
+}
+
+// Follow has the judge compile every CertificatePolicy as it comes, so that the last good version of one that breaks is known
+// even if no request asked for it, and in replicas that do not lead. Call it once, before the cache starts.
+func (j *Judge) Follow(ctx context.Context, informers cache.Informers) error {
+	informer, err := informers.GetInformer(ctx, &v1alpha1.CertificatePolicy{})
+	if err != nil {
+		return fmt.Errorf("watching certificate policies: %w", err)
+	}
+	compile := func(object any) {
+		if p, ok := object.(*v1alpha1.CertificatePolicy); ok {
+			j.Compile(p)
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    compile,
+		UpdateFunc: func(_, object any) { compile(object) },
+	})
+	if err != nil {
+		return fmt.Errorf("watching certificate policies: %w", err)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ const (
 	// pod, separated by commas: the downward API's status.podIPs. It is needed
 	// only when Config.IPAddresses contains PodIP.
 	PodIPsEnv = "CERTWRIGHT_POD_IPS"
-	// PodIP, in Config.IPAddresses, stands for every IP address of the pod.
+	// PodIP in Config.IPAddresses stands for every IP address of the pod.
 	PodIP = "pod"
 
 	// DefaultKeyAlgorithm is used when Config.KeyAlgorithm is empty.

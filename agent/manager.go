@@ -267,10 +267,10 @@ func (m *Manager) receive(ctx context.Context, r result) error {
 	case r.err == nil:
 		m.candidate, m.candidateAt = r.pair, now
 		return nil
-	case ctx.Err() != nil:
-		return nil
+	case ctx.Err() == nil:
+		return m.refuse(now, r.err)
 	}
-	return m.refuse(now, r.err)
+	return nil // the agent is told to end: what became of the request no longer matters
 }
 
 // refuse deals with a verdict: fatal, unless there is a valid pair to keep.

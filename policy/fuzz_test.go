@@ -98,7 +98,7 @@ func FuzzMatchURI(f *testing.F) {
 		}
 		scheme, rest, _ := strings.Cut(pattern, "://")
 		host, _, _ := strings.Cut(rest, "/")
-		if strings.ToLower(scheme) != strings.ToLower(uri.Scheme) || strings.ToLower(host) != strings.ToLower(uri.Host) {
+		if !strings.EqualFold(scheme, uri.Scheme) || !strings.EqualFold(host, uri.Host) {
 			t.Errorf("%q matches %q: other host", pattern, text)
 		}
 		want, got := strings.Split(strings.TrimPrefix(rest, host), "/"), strings.Split(uri.EscapedPath(), "/")

@@ -149,7 +149,7 @@ func (r *Reconciler) verified(ctx context.Context, b namedBackend, req csr.Reque
 	var anchors []*x509.Certificate
 	if anchorer, ok := b.Backend.(TrustAnchorer); ok {
 		if anchors, err = anchorer.TrustAnchors(ctx); err != nil {
-			return nil, fmt.Errorf("reading trust anchors: %v", err) // not wrapped: whatever it is, it is no verdict on the request
+			return nil, fmt.Errorf("reading trust anchors: %v", err) //nolint:errorlint // not wrapped: whatever it is, it is no verdict on the request
 		}
 	}
 	verified, err := verify(chain, anchors, req, r.Clock.Now())

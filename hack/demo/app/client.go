@@ -38,7 +38,9 @@ func call(ctx context.Context, url string, interval time.Duration, id identity) 
 		case <-ctx.Done():
 			return nil
 		case <-report.C:
-			json.NewEncoder(os.Stdout).Encode(t)
+			if err := json.NewEncoder(os.Stdout).Encode(t); err != nil {
+				return err
+			}
 		case <-ticker.C:
 			client, server, err := once(ctx, url, id)
 			if err != nil {

@@ -44,7 +44,9 @@ func lookAround(ctx context.Context, id identity, follow bool) error {
 			return err
 		}
 		if !reflect.DeepEqual(now, last) {
-			json.NewEncoder(os.Stdout).Encode(now)
+			if err := json.NewEncoder(os.Stdout).Encode(now); err != nil {
+				return err
+			}
 			last = now
 		}
 		if !follow {

@@ -1,0 +1,102 @@
+# Certwright. `make help` lists what there is.
+
+SHELL := /bin/bash -o pipefail
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X github.com/certwright/certwright/version.version=$(VERSION)
+TOOL := go tool -modfile=hack/tools/go.mod
+KUBERNETES ?= 1.37
+export CERTWRIGHT_KUBERNETES := $(KUBERNETES)
+
+.DEFAULT_GOAL := help
+
+##@ The two commands to know
+
+.PHONY: demo
+demo: images bin/cluster ## Show the main job on a local cluster, or on the one of KUBECONFIG
+	hack/with-cluster.sh keep go run ./hack/demo
+
+.PHONY: test
+test: unit e2e ## Run all tests, end to end included, on a local cluster of their own or on that of KUBECONFIG
+
+##@ Build
+
+.PHONY: build
+build: bin/certwright bin/certwright-agent ## Build the programs into bin/
+
+.PHONY: images
+images: build bin/demo bin/images ## Build the container images into bin/images/*.tar
+	bin/images-tool --out bin/images certwright=certwright/certwright:dev:bin/certwright \
+	  certwright-agent=certwright/certwright-agent:dev:bin/certwright-agent demo=certwright/demo:dev:bin/demo
+
+.PHONY: generate
+generate: ## Generate deepcopy code, CRDs and manifests/install.yaml
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=manifests/crds
+	{ echo '# Generated from manifests/ by make generate. Do not edit: change manifests/base and generate again.'; \
+	  go tool -C hack/tools kustomize build ../../manifests; } > bin/install.yaml && mv bin/install.yaml manifests/install.yaml
+
+##@ Check
+
+.PHONY: unit
+unit: packages ## Run the tests that need no cluster
+	go test ./...
+	go test -C hack/cluster ./...
+	go test -C hack/images ./...
+
+.PHONY: e2e
+e2e: images bin/cluster ## Run the end-to-end tests; KUBERNETES=1.36 chooses the older release
+	hack/with-cluster.sh once go test -tags e2e -count=1 -timeout 30m ./e2e/...
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: lint
+lint: ## Run the linters
+	go vet ./... && go vet -tags e2e ./e2e/...
+	go tool -modfile=hack/lint/go.mod golangci-lint run
+
+.PHONY: verify
+verify: generate ## Check that generated files and formatting are up to date
+	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)" || { echo 'run: make fmt'; exit 1; }
+	git diff --exit-code
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(TOOL) gofumpt -w .
+
+##@ Local cluster
+
+.PHONY: cluster-up
+cluster-up: bin/cluster ## Start the local cluster
+	bin/cluster up
+
+.PHONY: cluster-down
+cluster-down: bin/cluster ## Stop the local cluster, without a trace
+	bin/cluster down
+
+.PHONY: demo-down
+demo-down: cluster-down ## Take down all that `make demo` brought up
+
+.PHONY: clean
+clean: ## Remove what was built; the cache of cluster programs in ~/.cache/certwright as well
+	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/certwright"
+
+.PHONY: packages
+packages: ## Install the Debian packages that the tests use
+	hack/packages.sh openssl gnutls-bin
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+# go build knows what changed better than make does.
+.PHONY: bin/certwright bin/certwright-agent bin/demo bin/cluster bin/images
+bin/certwright bin/certwright-agent:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
+bin/demo:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./hack/demo/app
+bin/cluster:
+	@CGO_ENABLED=0 go build -C hack/cluster -o ../../bin/cluster .
+bin/images:
+	@CGO_ENABLED=0 go build -C hack/images -o ../../bin/images-tool .

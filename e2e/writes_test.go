@@ -1,0 +1,99 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// A certificate costs the controllers two writes, and no event when all is well.
+func TestInvariant10_TwoWritesAndNoEvent(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	s.signer()
+	someone := s.requester()
+	s.policy(forPeople(someone))
+	history := s.watchRequests()
+	var requests []*certificatesv1.CertificateSigningRequest
+	for range 10 {
+		requests = append(requests, s.request(someone))
+	}
+	for _, r := range requests {
+		s.issued(r)
+	}
+	s.issued(s.request(someone)) // what would come late has come by now
+	for _, r := range requests {
+		s.until("the watch to see the certificate of "+r.Name, soon, func(context.Context) error {
+			if versions := history.of(r.Name); len(versions[len(versions)-1].Status.Certificate) == 0 {
+				return fmt.Errorf("it saw %d versions", len(versions))
+			}
+			return nil
+		})
+		versions := history.of(r.Name)
+		if len(versions) != 3 {
+			s.Fatalf("request %s had %d versions, want 3: created, approved, issued", r.Name, len(versions))
+		}
+		if approved := versions[1].Status; len(approved.Conditions) != 1 || approved.Conditions[0].Type != certificatesv1.CertificateApproved || len(approved.Certificate) != 0 {
+			s.Errorf("the first write was no approval alone: %+v", approved)
+		}
+		if issued := versions[2].Status; len(issued.Conditions) != 1 {
+			s.Errorf("the second write changed the conditions: %+v", issued.Conditions)
+		}
+		events, err := eventsAbout(s.ctx, r)
+		s.must(err, "listing events")
+		for _, e := range events {
+			s.Errorf("request %s has an event: %s: %s", r.Name, e.Reason, e.Message)
+		}
+	}
+}
+
+// history is every version of every request for a story's signerName, in order.
+type history struct {
+	mu       sync.Mutex
+	versions map[string][]*certificatesv1.CertificateSigningRequest
+}
+
+// watchRequests records from now until the story ends.
+func (s *story) watchRequests() *history {
+	s.Helper()
+	selector := metav1.ListOptions{FieldSelector: "spec.signerName=" + s.signerName}
+	list, err := kube.CertificatesV1().CertificateSigningRequests().List(s.ctx, selector)
+	s.must(err, "listing requests")
+	selector.ResourceVersion = list.ResourceVersion
+	watcher, err := kube.CertificatesV1().CertificateSigningRequests().Watch(s.ctx, selector)
+	s.must(err, "watching requests")
+	s.Cleanup(watcher.Stop)
+	h := &history{versions: map[string][]*certificatesv1.CertificateSigningRequest{}}
+	go h.record(watcher)
+	return h
+}
+
+func (h *history) record(watcher watch.Interface) {
+	for event := range watcher.ResultChan() {
+		if o, ok := event.Object.(*certificatesv1.CertificateSigningRequest); ok && event.Type != watch.Deleted {
+			h.mu.Lock()
+			h.versions[o.Name] = append(h.versions[o.Name], o)
+			h.mu.Unlock()
+		}
+	}
+}
+
+// of returns the versions of one request so far, at least an empty one.
+func (h *history) of(name string) []*certificatesv1.CertificateSigningRequest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if versions := h.versions[name]; len(versions) > 0 {
+		return versions[:len(versions):len(versions)]
+	}
+	return []*certificatesv1.CertificateSigningRequest{newCSR()}
+}

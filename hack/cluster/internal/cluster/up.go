@@ -1,0 +1,258 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/certwright/certwright/hack/cluster/internal/build"
+	"github.com/certwright/certwright/hack/cluster/internal/network"
+	"github.com/certwright/certwright/hack/cluster/internal/process"
+)
+
+// upLimit is how long a cluster may take to come up once its programs are built. A slow machine takes 30 s.
+const upLimit = 3 * time.Minute
+
+// Up brings up a cluster of that release of Kubernetes. If one is up and healthy it says so; what is left of one that
+// is not is taken down first.
+func (c *Cluster) Up(ctx context.Context, release string) error {
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if done, err := c.checkExisting(ctx, release); done || err != nil {
+		return err
+	}
+	programs, err := c.buildAll(ctx, release)
+	if err != nil {
+		return err
+	}
+	if err := installPackages(ctx, c.Out); err != nil {
+		return err
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, upLimit, fmt.Errorf("the cluster did not come up in %s", upLimit))
+	defer cancel()
+	if err := c.prepare(ctx, release, programs); err != nil {
+		return err
+	}
+	if err := c.start(ctx, release, programs); err != nil {
+		return fmt.Errorf("%w\nThe logs are in %s; \"cluster down\" removes what is there of the cluster", err, c.Logs())
+	}
+	fmt.Fprintf(c.Out, "Kubernetes %s is up, %.1f s after its start.\n", release, time.Since(start).Seconds())
+	c.printUse()
+	return nil
+}
+
+// printUse says how to use the cluster, in a form to paste into a shell.
+func (c *Cluster) printUse() {
+	fmt.Fprintf(c.Out, "export KUBECONFIG=%s\nexport PATH=%s:$PATH   # kubectl of the cluster's release\n", c.Kubeconfig(), c.path("bin"))
+}
+
+// checkExisting returns whether a healthy cluster of the release is up. It takes down an unhealthy one.
+func (c *Cluster) checkExisting(ctx context.Context, release string) (bool, error) {
+	existing, err := c.recorded()
+	if err != nil || existing.Release == "" {
+		return false, err
+	}
+	trouble := c.check(ctx)
+	if trouble != nil {
+		fmt.Fprintf(c.Out, "The cluster that is there is not healthy (%v): taking it down first.\n", trouble)
+		return false, c.takeDown(ctx)
+	}
+	if existing.Release != release {
+		return false, fmt.Errorf("a cluster of Kubernetes %s is up, not of %s: run \"cluster down\" first", existing.Release, release)
+	}
+	fmt.Fprintf(c.Out, "Kubernetes %s is up already.\n", release)
+	c.printUse()
+	return true, nil
+}
+
+// check says what is wrong with the cluster that is there, or nothing if it works.
+func (c *Cluster) check(ctx context.Context) error {
+	running, err := c.running()
+	if err != nil {
+		return err
+	}
+	for _, name := range components {
+		if _, ok := running[name]; !ok {
+			return fmt.Errorf("%s does not run", name)
+		}
+	}
+	api, err := c.newClient()
+	if err != nil {
+		return err
+	}
+	for _, check := range []func(context.Context) error{api.checkReady, api.checkNode, checkDNS} {
+		if err := check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Build builds what the cache lacks of the programs of a release.
+func (c *Cluster) Build(ctx context.Context, release string) error {
+	_, err := c.buildAll(ctx, release)
+	return err
+}
+
+// programs are the folders of the built programs.
+type programs struct {
+	kubernetes, coreDNS, pause string
+}
+
+// buildAll builds what the cache lacks.
+func (c *Cluster) buildAll(ctx context.Context, release string) (programs, error) {
+	sources, err := build.Sources(c.Starts...)
+	if err != nil {
+		return programs{}, err
+	}
+	kubernetes, err := build.Kubernetes(sources, release)
+	if err != nil {
+		return programs{}, err
+	}
+	builder := build.Builder{Cache: c.Cache, Progress: c.Out}
+	var built programs
+	for _, part := range []struct {
+		module build.Module
+		dir    *string
+	}{{kubernetes, &built.kubernetes}, {build.CoreDNS(sources), &built.coreDNS}, {build.Pause(sources), &built.pause}} {
+		if *part.dir, err = builder.Build(ctx, part.module); err != nil {
+			return programs{}, err
+		}
+	}
+	return built, nil
+}
+
+// prepare writes down the state of the machine, and then everything that the components read.
+func (c *Cluster) prepare(ctx context.Context, release string, built programs) error {
+	if err := checkPorts(ctx, ports); err != nil {
+		return err
+	}
+	state, err := newRecord(release, built.kubernetes)
+	if err != nil {
+		return err
+	}
+	if err := c.save(state); err != nil {
+		return err
+	}
+	for dir, mode := range map[string]os.FileMode{
+		"pids": 0o755, "bin": 0o755, "config": 0o700, "config/cni": 0o700, "pki": 0o700, "run": 0o700,
+		"logs": 0o755, "logs/pods": 0o755, "etcd": 0o700,
+	} {
+		if err := os.MkdirAll(c.path(dir), mode); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink(filepath.Join(built.kubernetes, "kubectl"), c.path("bin", "kubectl")); err != nil && !os.IsExist(err) {
+		return err
+	}
+	if err := c.writeCertificates(time.Now()); err != nil {
+		return err
+	}
+	return c.writeConfigs(releases[release])
+}
+
+// checkPorts returns an error if something listens where a component wants to.
+func checkPorts(ctx context.Context, ports map[string]string) error {
+	var config net.ListenConfig
+	for address, component := range ports {
+		listener, err := config.Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("%s cannot listen on %s: %w; end what is there, perhaps another Kubernetes", component, address, err)
+		}
+		listener.Close()
+	}
+	return nil
+}
+
+// start starts the components and returns when pods can run.
+func (c *Cluster) start(ctx context.Context, release string, built programs) error {
+	if err := network.Up(ctx); err != nil {
+		return err
+	}
+	containerdProgram, err := exec.LookPath(containerd)
+	if err != nil {
+		return err
+	}
+	version := releases[release]
+	kubernetes := func(name string) string { return filepath.Join(built.kubernetes, name) }
+	if err := c.startAll([]process.Spec{
+		{Name: etcd, Program: kubernetes(etcd), Args: c.etcdArgs()},
+		{Name: apiServer, Program: kubernetes(apiServer), Args: c.apiServerArgs(version)},
+		{Name: containerd, Program: containerdProgram, Args: []string{"--config", c.config("containerd.toml")}},
+	}); err != nil {
+		return err
+	}
+	if err := c.wait(ctx, "containerd", func(context.Context) error { return dial(c.containerdSocket()) }); err != nil {
+		return err
+	}
+	if err := c.loadPause(ctx, built.pause); err != nil {
+		return err
+	}
+	api, err := c.newClient()
+	if err != nil {
+		return err
+	}
+	if err := c.wait(ctx, "the API server", api.checkReady); err != nil {
+		return err
+	}
+	if err := c.startAll([]process.Spec{
+		{Name: controllerManager, Program: kubernetes(controllerManager), Args: c.controllerManagerArgs()},
+		{Name: scheduler, Program: kubernetes(scheduler), Args: c.schedulerArgs()},
+		{Name: kubelet, Program: kubernetes(kubelet), Args: c.kubeletArgs()},
+		{Name: kubeProxy, Program: kubernetes(kubeProxy), Args: []string{"--config=" + c.config(kubeProxy+".yaml")}},
+	}); err != nil {
+		return err
+	}
+	for path, value := range dnsObjects() {
+		if err := c.wait(ctx, path, func(ctx context.Context) error { return api.apply(ctx, path, value) }); err != nil {
+			return err
+		}
+	}
+	if err := c.startAll([]process.Spec{
+		{Name: coreDNS, Program: filepath.Join(built.coreDNS, "coredns"), Args: []string{"-conf", c.config("Corefile")}},
+	}); err != nil {
+		return err
+	}
+	return errors.Join(
+		c.wait(ctx, "the node", api.checkNode),
+		c.wait(ctx, "the service account of the namespace default", api.checkDefaults),
+		c.wait(ctx, "DNS", checkDNS),
+	)
+}
+
+// startAll starts components, with their files in the cluster's folder.
+func (c *Cluster) startAll(specs []process.Spec) error {
+	for _, spec := range specs {
+		spec.PIDs, spec.Logs = c.path("pids"), c.Logs()
+		// Where programs look for their own folders, nothing of the user's is found.
+		spec.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.path("run")}
+		if _, err := process.Start(spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dial says whether something listens on a socket.
+func dial(socket string) error {
+	connection, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
+}

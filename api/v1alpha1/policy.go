@@ -4,7 +4,6 @@
 package v1alpha1
 
 import (
-	certificatesv1 "k8s.io/api/certificates/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -16,6 +15,7 @@ import (
 // +kubebuilder:resource:scope=Cluster,shortName=certpol,categories=certwright
 // +kubebuilder:printcolumn:name="Signer names",type=string,JSONPath=`.spec.signerNames`
 // +kubebuilder:printcolumn:name="Approval",type=string,JSONPath=`.spec.approval`
+// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.mode`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -49,12 +49,53 @@ type CertificatePolicySpec struct {
 	// +kubebuilder:default={}
 	Allow Allow `json:"allow,omitempty"`
 
+	// MatchConditions narrow down which requests of these requesters the policy speaks of: all of them must be true.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	MatchConditions []MatchCondition `json:"matchConditions,omitempty"`
+
+	// Validations must all be true of a request for this policy to permit it. They only ever narrow down what allow allows.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	Validations []Validation `json:"validations,omitempty"`
+
 	// Approval says who approves what this policy permits: Automatic, at once; Manual, a person with
 	// kubectl certificate approve.
 	//
 	// +kubebuilder:default=Automatic
 	Approval Approval `json:"approval,omitempty"`
+
+	// Quotas bound how much this policy approves. A request beyond them waits; it is never denied for that.
+	//
+	// +kubebuilder:validation:MaxItems=4
+	// +listType=map
+	// +listMapKey=per
+	// +optional
+	Quotas []Quota `json:"quotas,omitempty"`
+
+	// Mode says whether the policy decides: Enforce; or only reports what it would have decided: Audit, by metrics, events
+	// and its status, so that a stricter policy can be tried on live requests before it bites.
+	//
+	// +kubebuilder:default=Enforce
+	Mode Mode `json:"mode,omitempty"`
 }
+
+// Mode says whether a policy decides.
+//
+// +kubebuilder:validation:Enum=Enforce;Audit
+type Mode string
+
+const (
+	// ModeEnforce lets the policy decide.
+	ModeEnforce Mode = "Enforce"
+	// ModeAudit lets the policy report what it would have decided, and never decide.
+	ModeAudit Mode = "Audit"
+)
 
 // Approval says who approves a permitted request.
 //
@@ -71,6 +112,7 @@ const (
 // Requesters selects those who ask, by what the API server vouches for. A requester is selected as a service account, or
 // as a user, or by a group.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.podSelector) || has(self.namespaceSelector)",message="podSelector narrows down service accounts: set namespaceSelector and serviceAccounts as well"
 // +kubebuilder:validation:XValidation:rule="has(self.namespaceSelector) == (has(self.serviceAccounts) && self.serviceAccounts.size() > 0)",message="namespaceSelector and serviceAccounts select service accounts together: set both or neither ({} selects every namespace, \"*\" every service account)"
 type Requesters struct {
 	// NamespaceSelector selects, by label, the namespaces whose service accounts may be selected; {} selects all.
@@ -86,6 +128,12 @@ type Requesters struct {
 	// +listType=set
 	// +optional
 	ServiceAccounts []string `json:"serviceAccounts,omitempty"`
+
+	// PodSelector narrows the service accounts down to tokens that are bound to a live pod with these labels. Whoever
+	// creates a pod chooses its labels.
+	//
+	// +optional
+	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
 
 	// Users are user names, compared whole.
 	//
@@ -104,168 +152,6 @@ type Requesters struct {
 	Groups []string `json:"groups,omitempty"`
 }
 
-// Allow lists what may be asked for. In every list of patterns these placeholders stand for facts about the requester,
-// which come from the cluster and never from the request; a pattern whose placeholder has no value matches nothing:
-//
-//	{namespace}       the requester's namespace
-//	{serviceAccount}  the name of its service account
-//	{pod}             the name of its pod, which the pod's author chooses: keep it where no other name could stand
-//	{hostname}        the host name of its pod, inside a Service's name: only with a headless Service that is its subdomain
-//	{service}         each Service in its namespace whose selector selects its pod; none if more than 100 do
-//	{trustDomain}     the SPIFFE trust domain of the installation
-//	{clusterDomain}   the DNS domain of the cluster
-//
-// In DNS names, and in the hosts of URIs and email addresses, a placeholder other than the two domains stands for one label: a
-// service account named "a.b" matches nothing there. Two placeholders need a separator between them that neither can hold.
-type Allow struct {
-	// DNSNames are patterns such as "{service}.{namespace}.svc". A label that is * stands for exactly one label.
-	//
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=512
-	// +listType=set
-	// +optional
-	DNSNames []string `json:"dnsNames,omitempty"`
-
-	// Wildcards also allows wildcard names, such as *.example.com, where a pattern in dnsNames has * as its first label.
-	// Without it, * in a pattern stands for a real label only.
-	//
-	// +optional
-	Wildcards bool `json:"wildcards,omitempty"`
-
-	// URIs are patterns such as "spiffe://{trustDomain}/ns/{namespace}/sa/{serviceAccount}". A path segment that is *
-	// stands for exactly one segment.
-	//
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=2048
-	// +listType=set
-	// +optional
-	URIs []string `json:"uris,omitempty"`
-
-	// IPAddresses are CIDRs, single addresses, or "pod": the addresses of the requester's own pod.
-	//
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=64
-	// +listType=set
-	// +optional
-	IPAddresses []string `json:"ipAddresses,omitempty"`
-
-	// EmailAddresses are addresses such as "ops@example.com", or "*@example.com" for every address of a domain.
-	//
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=320
-	// +listType=set
-	// +optional
-	EmailAddresses []string `json:"emailAddresses,omitempty"`
-
-	// CommonNames are patterns for the subject's common name; * stands for any run of characters.
-	//
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=512
-	// +listType=set
-	// +optional
-	CommonNames []string `json:"commonNames,omitempty"`
-
-	// Subject allows values of the subject's other attributes.
-	//
-	// +optional
-	Subject Subject `json:"subject,omitempty"`
-
-	// Usages are the key usages that may be asked for.
-	//
-	// +kubebuilder:validation:MaxItems=32
-	// +listType=set
-	// +optional
-	Usages []certificatesv1.KeyUsage `json:"usages,omitempty"`
-
-	// Keys are the kinds of keys that may be certified.
-	//
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:default={{algorithm: ECDSA},{algorithm: Ed25519},{algorithm: RSA, minSize: 2048}}
-	// +listType=map
-	// +listMapKey=algorithm
-	Keys []Key `json:"keys,omitempty"`
-
-	// IsCA allows CA certificates, if the Signer's limits do too.
-	//
-	// +optional
-	IsCA bool `json:"isCA,omitempty"`
-
-	// MaxDuration shortens the lifetime of what this policy permits. Default: the Signer's limit alone holds.
-	//
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s')",message="maxDuration must be at least 30s"
-	// +optional
-	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
-}
-
-// Subject lists, for each attribute of a subject's distinguished name (RFC 5280, section 4.1.2.6), the values that may be
-// asked for; * stands for any run of characters.
-type Subject struct {
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	Organizations []string `json:"organizations,omitempty"`
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	OrganizationalUnits []string `json:"organizationalUnits,omitempty"`
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	Countries []string `json:"countries,omitempty"`
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	Provinces []string `json:"provinces,omitempty"`
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	Localities []string `json:"localities,omitempty"`
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	StreetAddresses []string `json:"streetAddresses,omitempty"`
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	PostalCodes []string `json:"postalCodes,omitempty"`
-	// +kubebuilder:validation:MaxItems=64
-	// +listType=set
-	// +optional
-	SerialNumbers []string `json:"serialNumbers,omitempty"`
-}
-
-// Key is one kind of key that may be certified.
-type Key struct {
-	// Algorithm of the key.
-	//
-	// +kubebuilder:validation:Enum=ECDSA;Ed25519;RSA
-	Algorithm KeyAlgorithm `json:"algorithm"`
-
-	// MinSize is the smallest size in bits: of the modulus (RSA) or of the curve's field (ECDSA).
-	//
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=8192
-	// +optional
-	MinSize int `json:"minSize,omitempty"`
-}
-
-// KeyAlgorithm is the kind of a public key.
-type KeyAlgorithm string
-
-const (
-	// ECDSA on the curves P-256, P-384 and P-521.
-	ECDSA KeyAlgorithm = "ECDSA"
-	// Ed25519 as in RFC 8410.
-	Ed25519 KeyAlgorithm = "Ed25519"
-	// RSA of 2048 bits and more.
-	RSA KeyAlgorithm = "RSA"
-)
-
 // CertificatePolicyStatus says whether the policy is in force as it stands.
 type CertificatePolicyStatus struct {
 	// ObservedGeneration is the generation that the conditions speak of.
@@ -276,6 +162,35 @@ type CertificatePolicyStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Audit counts what the policy would have decided, in mode Audit.
+	//
+	// +optional
+	Audit *AuditStatus `json:"audit,omitempty"`
+}
+
+// AuditStatus counts what a policy in mode Audit would have decided.
+type AuditStatus struct {
+	// Since is when counting began: when the policy got its present spec, or when the approver that counts started.
+	Since metav1.Time `json:"since"`
+	// Permitted is how many requests the policy would have permitted.
+	Permitted int64 `json:"permitted"`
+	// Denied is how many requests the policy selected and would not have permitted.
+	Denied int64 `json:"denied"`
+	// LastDenied is the newest of those.
+	//
+	// +optional
+	LastDenied *AuditDenial `json:"lastDenied,omitempty"`
+}
+
+// AuditDenial is a request that a policy in mode Audit would not have permitted.
+type AuditDenial struct {
+	// Request is the name of the CertificateSigningRequest.
+	Request string `json:"request"`
+	// Time of the decision.
+	Time metav1.Time `json:"time"`
+	// Message names every field that was not allowed.
+	Message string `json:"message"`
 }
 
 // CertificatePolicyList is a list of CertificatePolicies.

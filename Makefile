@@ -29,9 +29,10 @@ images: build bin/demo bin/images ## Build the container images into bin/images/
 	  certwright-agent=certwright/certwright-agent:dev:bin/certwright-agent demo=certwright/demo:dev:bin/demo
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs and manifests/install.yaml
+generate: ## Generate deepcopy code, CRDs, docs/reference.md and manifests/install.yaml
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=manifests/crds
+	go run ./hack/reference
 	@mkdir -p bin
 	{ echo '# Generated from manifests/ by make generate. Do not edit: change manifests/base and generate again.'; \
 	  go tool -C hack/tools kustomize build ../../manifests; } > bin/install.yaml && mv bin/install.yaml manifests/install.yaml

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Allow lists what may be asked for. In every list of patterns these placeholders stand for facts about the requester,
+// Allow lists all that the selected requesters may ask for. What it leaves out it allows nothing of. In every list of patterns these placeholders stand for facts about the requester,
 // which come from the cluster and never from the request; a pattern whose placeholder has no value matches nothing:
 //
 //	{namespace}       the requester's namespace

@@ -44,8 +44,6 @@ type CertificatePolicySpec struct {
 	// +kubebuilder:default={}
 	Requesters Requesters `json:"requesters,omitempty"`
 
-	// Allow lists all that the selected requesters may ask for. What it leaves out it allows nothing of.
-	//
 	// +kubebuilder:default={}
 	Allow Allow `json:"allow,omitempty"`
 

@@ -25,7 +25,7 @@ func TestConditions(t *testing.T) {
 	}{
 		"pending":               {nil, "", false, false, false, false},
 		"approved":              {[]condition{is("Approved", "True")}, "", true, false, false, false},
-		"issued":                {[]condition{is("Approved", "True")}, "PEM", true, false, false, true},
+		"issued":                {[]condition{is("Approved", "True")}, "x", true, false, false, true},
 		"denied":                {[]condition{is("Denied", "True")}, "", false, true, false, true},
 		"failed":                {[]condition{is("Approved", "True"), is("Failed", "True")}, "", true, false, true, true},
 		"approved and denied":   {[]condition{is("Approved", "True"), is("Denied", "True")}, "", false, true, false, true},

@@ -14,7 +14,15 @@ import (
 const (
 	maxDNSName  = 253
 	maxDNSLabel = 63
+
+	lowerLetters    = "abcdefghijklmnopqrstuvwxyz"
+	digits          = "0123456789"
+	alphanumeric    = lowerLetters + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + digits
+	labelCharacters = lowerLetters + digits + "-"
 )
+
+// isOf reports whether text holds nothing but the characters.
+func isOf(text, characters string) bool { return strings.Trim(text, characters) == "" }
 
 // CheckDNSName returns nil for a DNS name that a certificate may hold and that nothing reads in two ways: labels of
 // lower-case letters, digits and inner hyphens (RFC 1123 section 2.1), at most 253 bytes together, without a final dot.
@@ -66,12 +74,9 @@ func checkDNSLabel(label string, bad func(reason, what string) error) error {
 	case len(label) > maxDNSLabel:
 		return bad(ReasonDNSNameLength, "has a label that is too long; labels have 1 to 63 bytes")
 	}
-	for i := range len(label) {
-		if c := label[i]; c != '-' && (!isAlphanumeric(c) || 'A' <= c && c <= 'Z') {
-			return bad(ReasonDNSNameCharacter, "has a character that is not allowed; labels are of lower-case letters, digits and hyphens, in ASCII")
-		}
-	}
 	switch {
+	case !isOf(label, labelCharacters):
+		return bad(ReasonDNSNameCharacter, "has a character that is not allowed; labels are of lower-case letters, digits and hyphens, in ASCII")
 	case strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-"):
 		return bad(ReasonDNSNameHyphen, "has a hyphen at an end of a label; labels begin and end with a letter or digit")
 	case len(label) >= 4 && label[2:4] == "--" && !strings.HasPrefix(label, "xn--"):
@@ -83,16 +88,13 @@ func checkDNSLabel(label string, bad func(reason, what string) error) error {
 // isNumber reports whether an IPv4 parser could take the label for a number.
 func isNumber(label string) bool {
 	if hex, ok := strings.CutPrefix(label, "0x"); ok {
-		return strings.Trim(hex, "0123456789abcdef") == ""
+		return isOf(hex, digits+"abcdef")
 	}
-	return strings.Trim(label, "0123456789") == ""
+	return isOf(label, digits)
 }
 
+// isPunycode reports whether all labels in punycode are what IDNA makes of a name: idna decodes, checks and encodes them.
 func isPunycode(host string) bool {
-	unicode, err := idna.Registration.ToUnicode(host)
-	if err != nil {
-		return false
-	}
-	again, err := idna.Registration.ToASCII(unicode)
+	again, err := idna.Registration.ToASCII(host)
 	return err == nil && again == host
 }

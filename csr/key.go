@@ -187,10 +187,8 @@ func readPSS(identifier *cryptobyte.String) *signatureScheme {
 func readHash(s *cryptobyte.String) *signatureScheme {
 	var identifier cryptobyte.String
 	var oid asn1.ObjectIdentifier
-	if !s.ReadASN1(&identifier, cbasn1.SEQUENCE) || !identifier.ReadASN1ObjectIdentifier(&oid) {
-		return nil
-	}
-	if !identifier.Empty() && (!readNull(&identifier) || !identifier.Empty()) {
+	if !s.ReadASN1(&identifier, cbasn1.SEQUENCE) || !identifier.ReadASN1ObjectIdentifier(&oid) ||
+		!identifier.Empty() && (!readNull(&identifier) || !identifier.Empty()) {
 		return nil
 	}
 	return findScheme(pssSchemes, oid)

@@ -100,10 +100,8 @@ func CheckEmailAddress(address string) error {
 		if atom == "" {
 			return bad("has a dot at an end of its local part, or two in a row")
 		}
-		for i := range len(atom) {
-			if !isAlphanumeric(atom[i]) && !strings.Contains("!#$%&'*+-/=?^_`{|}~", atom[i:i+1]) {
-				return bad("has a character in its local part that needs quoting")
-			}
+		if !isOf(atom, alphanumeric+"!#$%&'*+-/=?^_`{|}~") {
+			return bad("has a character in its local part that needs quoting")
 		}
 	}
 	if strings.HasPrefix(domain, "*") {

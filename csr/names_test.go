@@ -70,6 +70,7 @@ func TestCheckDNSName(t *testing.T) {
 		"web-.example.com":               csr.ReasonDNSNameHyphen,
 		"-":                              csr.ReasonDNSNameHyphen,
 		"ab--c.example.com":              csr.ReasonDNSNameHyphen,
+		"xn--a":                          csr.ReasonDNSNamePunycode,
 		"xn--a.example":                  csr.ReasonDNSNamePunycode,
 		"xn--1ch.example":                csr.ReasonDNSNamePunycode,
 		"xn--zzzzzz99999.example":        csr.ReasonDNSNamePunycode,
@@ -112,6 +113,7 @@ func TestParseURI(t *testing.T) {
 		"spiffe://example.com", "spiffe://example.com/ns/shop/sa/web", "spiffe://example.com/A.b-c_d/...", "spiffe://a_b.c/d", "spiffe://1.2.3.4/a",
 		"spiffe://example.com/" + strings.Repeat("a", 2048-len("spiffe://example.com/")),
 		"https://example.com/" + strings.Repeat("a", 2048-len("https://example.com/")),
+		"https://example.com:1", "https://example.com:65535", "spiffe://" + strings.Repeat("a", 255) + "/a",
 	}
 	for _, raw := range good {
 		u, err := csr.ParseURI(raw)
@@ -131,6 +133,7 @@ func TestParseURI(t *testing.T) {
 		"https://example.com/%00", "https://example.com/%0A", "https://example.com/%FF", "https://example.com/%E2%80%AE", "https://example.com/%2", "https://example.com/%zz",
 		"https://example.com/?a=%2", "https://example.com/?a=%00", "https://example.com/?a=%2F", "https://example.com/a b", "https://example.com/\x00", "https://example.com/\n",
 		"https://example.com/ü", "https://ex\u202eample.com/", `https://example.com\a`, `https://example.com/a\b`, "https://example.com/" + strings.Repeat("a", 2048),
+		"https://example.com/" + strings.Repeat("a", 2049-len("https://example.com/")), "https://example.com/?a b", "https://example.com/?a=ü", "https://example.com/a%2Db",
 	}
 	for _, raw := range bad {
 		_, err := csr.ParseURI(raw)
@@ -141,7 +144,7 @@ func TestParseURI(t *testing.T) {
 		"spiffe://example.com/a/..", "spiffe://example.com:443/a", "spiffe://root@example.com/a", "spiffe://example.com/a?b", "spiffe://example.com/a?",
 		"spiffe://example.com/a#b", "spiffe://example.com/a#", "spiffe://EXAMPLE.com/a", "SPIFFE://example.com/a", "Spiffe://example.com/a", "spiffe://example.com/%61", "spiffe://example.com/a%2Fb",
 		"spiffe://exa%6dple.com/a", "spiffe://example.com/a:b", "spiffe://example.com/a*", "spiffe://*.example.com/a", "spiffe://[2001:db8::1]/a",
-		"spiffe://" + strings.Repeat("a", 256) + "/a",
+		"spiffe://" + strings.Repeat("a", 256) + "/a", "spiffe://example.com./a", "spiffe://.example.com/a", "spiffe://example..com/a", "spiffe://./a",
 	}
 	for _, raw := range badIDs {
 		u, err := csr.ParseURI(raw)

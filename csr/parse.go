@@ -9,15 +9,16 @@ import (
 	"encoding/pem"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 )
 
 const (
-	// maxRequestBytes bounds spec.request, which the API server does not. A request with a hundred names and an RSA key of
+	// MaxRequestBytes bounds spec.request, which the API server does not. A request with a hundred names and an RSA key of
 	// 8192 bits needs half of it.
-	maxRequestBytes = 16 << 10
+	MaxRequestBytes = 16 << 10
 	// minExpirationSeconds is what the API server enforces on creation.
 	minExpirationSeconds = 600
 	pemType              = "CERTIFICATE REQUEST"
@@ -103,8 +104,8 @@ func (r *Request) parseDER() error {
 // ignores everything else, so a request that holds more shows different things to different readers.
 func decodePEM(text []byte) ([]byte, error) {
 	const field = "spec.request"
-	if len(text) > maxRequestBytes {
-		return nil, refuse(ReasonRequestTooLarge, field, "has %d bytes; at most %d are allowed", len(text), maxRequestBytes)
+	if len(text) > MaxRequestBytes {
+		return nil, refuse(ReasonRequestTooLarge, field, "is longer than the %d bytes that are allowed", MaxRequestBytes)
 	}
 	begin := bytes.Index(text, []byte("-----BEGIN "))
 	if begin < 0 {
@@ -142,7 +143,7 @@ func trimSpace(b []byte) []byte { return bytes.Trim(b, pemSpace) }
 
 func withoutSpace(b []byte) []byte {
 	return bytes.Map(func(r rune) rune {
-		if r < 0x80 && bytes.IndexByte([]byte(pemSpace), byte(r)) >= 0 {
+		if strings.ContainsRune(pemSpace, r) {
 			return -1
 		}
 		return r

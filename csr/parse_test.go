@@ -210,47 +210,6 @@ func TestParseReadsKeys(t *testing.T) {
 	}
 }
 
-// TestParsePSSWithoutHashParameters reads the other form of RFC 4055, which leaves the NULL of a hash out.
-func TestParsePSSWithoutHashParameters(t *testing.T) {
-	key := mustKey[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 2048))
-	spki, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sha256 := oid(2, 16, 840, 1, 101, 3, 4, 2, 1)
-	pss := func(hash, maskHash []byte, salt byte, more ...byte) []byte {
-		return sequence(oid(1, 2, 840, 113549, 1, 1, 10), sequence(
-			tlv(0xa0, hash),
-			tlv(0xa1, sequence(oid(1, 2, 840, 113549, 1, 1, 8), maskHash)),
-			tlv(0xa2, []byte{tagInteger, 1, salt}), more))
-	}
-	sign := func(algorithm []byte) []byte {
-		info := sequence([]byte{tagInteger, 1, 0}, sequence(), spki, attributes())
-		digest := crypto.SHA256.New()
-		digest.Write(info)
-		signature, err := rsa.SignPSS(rand.Reader, key, crypto.SHA256, digest.Sum(nil), &rsa.PSSOptions{SaltLength: 32})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return toPEM(sequence(info, algorithm, tlv(tagBitString, []byte{0}, signature)))
-	}
-	if _, err := csr.Parse(object(sign(pss(sequence(sha256), sequence(sha256), 32)))); err != nil {
-		t.Error(err)
-	}
-	for name, algorithm := range map[string][]byte{
-		"other mask hash":      pss(sequence(sha256), sequence(oid(2, 16, 840, 1, 101, 3, 4, 2, 2)), 32),
-		"other salt":           pss(sequence(sha256), sequence(sha256), 20),
-		"something behind":     pss(sequence(sha256), sequence(sha256), 32, derNull...),
-		"something in a hash":  pss(sequence(sha256, derNull, derNull), sequence(sha256), 32),
-		"something not a hash": pss(sequence(sha256, derTrue), sequence(sha256), 32),
-	} {
-		_, err := csr.Parse(object(sign(algorithm)))
-		if refusal := checkRefusal(t, err); refusal.Reason != csr.ReasonSignatureAlgorithm {
-			t.Errorf("%s: got %v, want %s", name, err, csr.ReasonSignatureAlgorithm)
-		}
-	}
-}
-
 func TestParseCopiesSpec(t *testing.T) {
 	obj := object(raw{}.pem())
 	req, err := csr.Parse(obj)
@@ -286,42 +245,6 @@ func TestParseCopiesSpec(t *testing.T) {
 	obj.Spec.ExpirationSeconds = nil
 	if req, err := csr.Parse(obj); err != nil || req.Duration != 0 {
 		t.Errorf("without expirationSeconds: got %s, %v", req.Duration, err)
-	}
-}
-
-func TestRequesterPod(t *testing.T) {
-	extra := func(values map[string][]string) map[string]certificatesv1.ExtraValue {
-		out := map[string]certificatesv1.ExtraValue{}
-		for key, v := range values {
-			out["authentication.kubernetes.io/"+key] = v
-		}
-		return out
-	}
-	tests := map[string]struct {
-		username string
-		extra    map[string][]string
-		want     csr.PodIdentity
-		ok       bool
-	}{
-		"bound":          {"system:serviceaccount:shop:web", map[string][]string{"pod-name": {"web-0"}, "pod-uid": {"u"}, "node-name": {"n"}}, csr.PodIdentity{Namespace: "shop", Name: "web-0", UID: "u", NodeName: "n"}, true},
-		"no node":        {"system:serviceaccount:shop:web", map[string][]string{"pod-name": {"web-0"}, "pod-uid": {"u"}}, csr.PodIdentity{Namespace: "shop", Name: "web-0", UID: "u"}, true},
-		"no UID":         {"system:serviceaccount:shop:web", map[string][]string{"pod-name": {"web-0"}}, csr.PodIdentity{}, false},
-		"two names":      {"system:serviceaccount:shop:web", map[string][]string{"pod-name": {"web-0", "web-1"}, "pod-uid": {"u"}}, csr.PodIdentity{}, false},
-		"a person":       {"jo", map[string][]string{"pod-name": {"web-0"}, "pod-uid": {"u"}}, csr.PodIdentity{}, false},
-		"a broken name":  {"system:serviceaccount:shop", map[string][]string{"pod-name": {"web-0"}, "pod-uid": {"u"}}, csr.PodIdentity{}, false},
-		"not from a pod": {"system:serviceaccount:shop:web", nil, csr.PodIdentity{}, false},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, ok := csr.Requester{Username: tt.username, Extra: extra(tt.extra)}.Pod()
-			if got != tt.want || ok != tt.ok {
-				t.Errorf("got %+v, %t; want %+v, %t", got, ok, tt.want, tt.ok)
-			}
-		})
-	}
-	r := csr.Requester{Groups: []string{"a", "b"}}
-	if !r.InGroup([]string{"x", "b"}) || r.InGroup([]string{"x"}) || r.InGroup(nil) {
-		t.Error("InGroup is wrong")
 	}
 }
 

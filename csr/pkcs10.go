@@ -17,9 +17,9 @@ import (
 type pkcs10 struct {
 	// signed is the CertificationRequestInfo, which the signature covers.
 	signed    cryptobyte.String
-	subject   cryptobyte.String
 	publicKey cryptobyte.String
-	// attributes are the contents of the attribute set.
+	// subject and attributes are the contents of a sequence and a set.
+	subject            cryptobyte.String
 	attributes         cryptobyte.String
 	signatureAlgorithm cryptobyte.String
 	// signature is the bare signature.
@@ -56,7 +56,7 @@ func readPKCS10(der []byte) (pkcs10, error) {
 	if version != 0 {
 		return out, refuse(ReasonVersion, field, "has version %d; it must be 0, which is v1", version)
 	}
-	if !info.ReadASN1Element(&out.subject, cbasn1.SEQUENCE) ||
+	if !info.ReadASN1(&out.subject, cbasn1.SEQUENCE) ||
 		!info.ReadASN1Element(&out.publicKey, cbasn1.SEQUENCE) ||
 		!info.ReadASN1(&out.attributes, cbasn1.Tag(0).ContextSpecific().Constructed()) {
 		return out, malformed(field, "lacks its subject, public key or attributes")
@@ -178,13 +178,10 @@ func (r *Request) parseBasicConstraints(value cryptobyte.String) error {
 func (r *Request) checkKeyUsage(value cryptobyte.String) error {
 	const field = "spec.request.keyUsage"
 	var bits asn1.BitString
-	if !value.ReadASN1BitString(&bits) || !value.Empty() || bits.BitLength == 0 || bits.BitLength > 9 || bits.At(bits.BitLength-1) == 0 {
+	if !value.ReadASN1BitString(&bits) || !value.Empty() || bits.BitLength > 9 || bits.At(bits.BitLength-1) == 0 {
 		return malformed(field, "is not a named bit list without trailing zeros")
 	}
-	allowed, _, err := X509Usages(r.Usages)
-	if err != nil {
-		return err
-	}
+	allowed, _, _ := X509Usages(r.Usages) // specUsages has refused those that are unknown.
 	for i := range bits.BitLength {
 		if bit := x509.KeyUsage(1 << i); bits.At(i) == 1 && allowed&bit == 0 {
 			return refuse(ReasonKeyUsage, field, "asks for %s, which is not in spec.usages; leave the extension out or list the usage there", bit)
@@ -200,10 +197,7 @@ func (r *Request) checkExtKeyUsage(value cryptobyte.String) error {
 	if !value.ReadASN1(&list, cbasn1.SEQUENCE) || !value.Empty() || list.Empty() {
 		return malformed(field, "is not a list of object identifiers")
 	}
-	_, usages, err := X509Usages(r.Usages)
-	if err != nil {
-		return err
-	}
+	_, usages, _ := X509Usages(r.Usages) // As in checkKeyUsage.
 	var seen []asn1.ObjectIdentifier
 	for !list.Empty() {
 		var oid asn1.ObjectIdentifier

@@ -109,12 +109,10 @@ func refuse(reason, field, format string, args ...any) *Refusal {
 // at moves a refusal to the field in which the caller found it.
 func at(field string, err error) error {
 	var refusal *Refusal
-	if !errors.As(err, &refusal) {
-		return fmt.Errorf("%s: %w", field, err)
+	if errors.As(err, &refusal) {
+		refusal.Field = field
 	}
-	moved := *refusal
-	moved.Field = field
-	return &moved
+	return err
 }
 
 func malformed(field, what string) *Refusal {

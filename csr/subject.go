@@ -55,17 +55,13 @@ func appendTo(field *[]string, value string) bool {
 	return true
 }
 
-// parseSubject reads a Name (RFC 5280 section 4.1.2.4). Every value is kept, the order of values of one attribute too; the
-// order of attributes is not, and has no meaning that a verifier relies on.
+// parseSubject reads the contents of a Name (RFC 5280 section 4.1.2.4). Every value is kept, the order of values of one
+// attribute too; the order of attributes is not, and has no meaning that a verifier relies on.
 //
 // An RDN of several values is how crypto/x509 writes two values of the same attribute, and is read back. One that mixes
 // attributes is refused, because pkix.Name would write it as several RDNs, which is another name.
-func parseSubject(der cryptobyte.String) (pkix.Name, error) {
+func parseSubject(rdns cryptobyte.String) (pkix.Name, error) {
 	var name pkix.Name
-	var rdns cryptobyte.String
-	if !der.ReadASN1(&rdns, cbasn1.SEQUENCE) || !der.Empty() {
-		return name, malformed(subjectField, "is no sequence")
-	}
 	for !rdns.Empty() {
 		var rdn cryptobyte.String
 		if !rdns.ReadASN1(&rdn, cbasn1.SET) || rdn.Empty() {
@@ -119,10 +115,8 @@ func parseSubjectValue(element cryptobyte.String) (*subjectAttribute, string, er
 			return nil, "", refuse(ReasonSubjectText, subjectField, "%s is %s; it must be UTF-8 of letters, marks, digits, punctuation, symbols and plain spaces", attribute.name, quote(text))
 		}
 	case cbasn1.PrintableString:
-		for i := range len(text) {
-			if !isAlphanumeric(text[i]) && !bytes.Contains([]byte(" '()+,-./:=?"), value[i:i+1]) {
-				return nil, "", refuse(ReasonSubjectText, subjectField, "%s is %s; a PrintableString must be of letters, digits and '()+,-./:=? and spaces", attribute.name, quote(text))
-			}
+		if !isOf(text, alphanumeric+" '()+,-./:=?") {
+			return nil, "", refuse(ReasonSubjectText, subjectField, "%s is %s; a PrintableString must be of letters, digits and '()+,-./:=? and spaces", attribute.name, quote(text))
 		}
 	default:
 		return nil, "", refuse(ReasonSubjectStringType, subjectField, "%s is a string of ASN.1 type %d; it must be a UTF8String or PrintableString", attribute.name, tag)
@@ -148,8 +142,4 @@ func printable(s string) bool {
 		}
 	}
 	return true
-}
-
-func isAlphanumeric(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }

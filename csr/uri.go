@@ -6,6 +6,7 @@ package csr
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,10 +25,8 @@ func ParseURI(raw string) (*url.URL, error) {
 	if len(raw) > maxURI {
 		return bad("is too long; at most 2048 bytes are allowed")
 	}
-	for i := range len(raw) {
-		if raw[i] <= ' ' || raw[i] >= 0x7f {
-			return bad("has a space, a control character or one outside ASCII; none are allowed")
-		}
+	if !isOf(raw, alphanumeric+"-._~:/?#[]@!$&'()*+,;=%") {
+		return bad("has a character that URIs do not have (RFC 3986 section 2), such as a space or one outside ASCII; it must be percent-encoded")
 	}
 	u, err := url.Parse(raw)
 	switch {
@@ -45,6 +44,8 @@ func ParseURI(raw string) (*url.URL, error) {
 		return bad("is not in its normal form, " + quote(u.String()))
 	case !isURIHost(u):
 		return bad("has a host that is not allowed; it must be a lower-case DNS name or an IP address, with a port from 1 to 65535 if any")
+	case strings.ContainsAny(u.EscapedPath()+u.RawQuery, "[]"):
+		return bad("has a bracket outside of its host; it must be percent-encoded")
 	case !isURIPath(u.EscapedPath()):
 		return bad("has an empty segment, . or .. in its path; segments must have a name")
 	case !isURIEncoding(u.EscapedPath()) || !isURIEncoding(u.RawQuery):
@@ -64,17 +65,19 @@ func parseSPIFFEID(raw string, u *url.URL) (*url.URL, error) {
 	}
 	segments := strings.Split(rest, "/")
 	trustDomain := segments[0]
-	if trustDomain == "" || len(trustDomain) > 255 || strings.Trim(trustDomain, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
+	if len(trustDomain) > 255 || !isOf(trustDomain, labelCharacters+"._") {
 		return bad("has a trust domain that is not allowed; it must be 1 to 255 lower-case letters, digits, dots, hyphens and underscores")
+	}
+	// The standard leaves such names open, but no verifier made with crypto/x509 reads them.
+	if slices.Contains(strings.Split(trustDomain, "."), "") {
+		return bad("has a trust domain that is empty, or with a dot at an end or two in a row; its labels must not be empty")
 	}
 	for _, segment := range segments[1:] {
 		if segment == "" || segment == "." || segment == ".." {
 			return bad("has an empty segment, . or .. in its path, or a slash at its end; segments must have a name")
 		}
-		for i := range len(segment) {
-			if c := segment[i]; !isAlphanumeric(c) && c != '-' && c != '.' && c != '_' {
-				return bad("has a character in its path that is not allowed; segments are of letters, digits, dots, hyphens and underscores")
-			}
+		if !isOf(segment, alphanumeric+"-._") {
+			return bad("has a character in its path that is not allowed; segments are of letters, digits, dots, hyphens and underscores")
 		}
 	}
 	return u, nil
@@ -126,7 +129,7 @@ func isURIEncoding(s string) bool {
 			return false
 		}
 		n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
-		if c := byte(n); err != nil || isAlphanumeric(c) || strings.IndexByte("-._~/\\", c) >= 0 {
+		if err != nil || strings.ContainsRune(alphanumeric+"-._~/\\", rune(n)) {
 			return false
 		}
 		i += 2

@@ -45,20 +45,37 @@ func BenchmarkDecide(b *testing.B) {
 	for i := range 20 {
 		policies = append(policies, named(b, fmt.Sprintf("p%d", i), workloads))
 	}
+	var others []*Policy
+	for i := range 19 {
+		others = append(others, named(b, fmt.Sprintf("o%d", i), workloads, func(s *v1alpha1.CertificatePolicySpec) {
+			s.Requesters.ServiceAccounts = []string{fmt.Sprintf("team-%d-*", i)}
+		}))
+	}
 	b.Run("permit", func(b *testing.B) { benchmark(b, Permit, podRequest(b), plainFacts(), policies) })
 	b.Run("deny", func(b *testing.B) {
 		req := podRequest(b)
 		req.DNSNames = append(req.DNSNames, "evil.example.com")
 		benchmark(b, Deny, req, plainFacts(), policies)
 	})
-	b.Run("one of 20 selects", func(b *testing.B) {
-		mixed := []*Policy{policies[0]}
+	b.Run("permit by the last", func(b *testing.B) {
+		strict := []*Policy{}
 		for i := range 19 {
-			mixed = append(mixed, named(b, fmt.Sprintf("p%d", i), workloads, func(s *v1alpha1.CertificatePolicySpec) {
-				s.Requesters.ServiceAccounts = []string{fmt.Sprintf("team-%d-*", i)}
-			}))
+			strict = append(strict, named(b, fmt.Sprintf("p%d", i), workloads, func(s *v1alpha1.CertificatePolicySpec) { s.Allow.Usages = nil }))
 		}
-		benchmark(b, Permit, podRequest(b), plainFacts(), mixed)
+		benchmark(b, Permit, podRequest(b), plainFacts(), append(strict, policies[19]))
+	})
+	b.Run("one of 20 selects", func(b *testing.B) {
+		benchmark(b, Permit, podRequest(b), plainFacts(), append(others, policies[19]))
+	})
+	b.Run("with expressions", func(b *testing.B) {
+		with := named(b, "with", workloads, func(s *v1alpha1.CertificatePolicySpec) {
+			s.MatchConditions = []v1alpha1.MatchCondition{{Name: "pods", Expression: "has(requester.pod)"}}
+			s.Validations = []v1alpha1.Validation{
+				{Expression: "request.dnsNames.size() <= 10"},
+				{Expression: "request.dnsNames.all(n, n.startsWith(services[0].name) || n.startsWith(services[1].name))"},
+			}
+		})
+		benchmark(b, Permit, podRequest(b), plainFacts(), append(others, with))
 	})
 }
 
@@ -76,6 +93,30 @@ func BenchmarkDecideHostile(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("%d Services", n), func(b *testing.B) {
 			benchmark(b, Deny, plainRequest(askDNS(names...)), facts, []*Policy{named(b, "p", workloads)})
+		})
+	}
+}
+
+// BenchmarkSet decides about a pod's request with one policy for each of so many namespaces.
+func BenchmarkSet(b *testing.B) {
+	for _, n := range []int{20, 1000} {
+		var policies []*Policy
+		for i := range n {
+			namespace := fmt.Sprintf("ns-%d", i)
+			if i == n/2 {
+				namespace = "shop"
+			}
+			policies = append(policies, named(b, namespace, workloads, func(s *v1alpha1.CertificatePolicySpec) { s.Requesters.NamespaceSelector = pinned(namespace) }))
+		}
+		set := NewSet(policies)
+		b.Run(fmt.Sprintf("%d policies", n), func(b *testing.B) {
+			req, facts := podRequest(b), plainFacts()
+			b.ReportAllocs()
+			for b.Loop() {
+				if d := set.Decide(req, facts); d.Policy != "shop" {
+					b.Fatalf("got %+v", d)
+				}
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,9 +46,20 @@ type Decision struct {
 	Approval v1alpha1.Approval
 	// MaxDuration is the longest lifetime that is permitted; 0 if policies set none.
 	MaxDuration time.Duration
+	// Quotas of the policy that permits, with their defaults filled in. Do not modify them.
+	Quotas []v1alpha1.Quota
 
 	// Denials hold the violations of each policy that selects the request. Empty unless the verdict is Deny.
 	Denials []Denial
+
+	// Audits tell what each policy in mode Audit that selects the request would have decided. They decide nothing.
+	Audits []Audit
+}
+
+// Audit is what one policy in mode Audit says; without violations it would permit.
+type Audit struct {
+	Policy     string
+	Violations []Violation
 }
 
 // Denial is all that one policy has against a request.
@@ -58,16 +70,22 @@ type Denial struct {
 
 // Violation is one field of a request that holds what a policy does not allow.
 type Violation struct {
-	// Field of the request, named as in CertificatePolicy, such as "dnsNames".
+	// Field of the request, named as in CertificatePolicy, such as "dnsNames"; or the expression that refuses the whole request,
+	// such as "validations[0]".
 	Field string
-	// Values that are not allowed, quoted where they are text.
+	// Values that are not allowed, quoted where they are text. Empty where an expression refuses.
 	Values []string
 	// Allowed says in words what would be.
 	Allowed string
 }
 
-func (v Violation) String() string {
-	return fmt.Sprintf("%s: %s not allowed (%s)", v.Field, list(v.Values), v.Allowed)
+func (v Violation) String() string { return v.Field + ": " + v.reason() }
+
+func (v Violation) reason() string {
+	if len(v.Values) == 0 {
+		return v.Allowed
+	}
+	return fmt.Sprintf("%s not allowed (%s)", list(v.Values), v.Allowed)
 }
 
 // maxListed bounds a list in a message, so that one field's many values leave room for the other fields.
@@ -97,33 +115,42 @@ func (d Decision) Message() string {
 			}
 			parts = append(parts, fmt.Sprintf("CertificatePolicy %q: %s.", denial.Policy, strings.Join(violations, "; ")))
 		}
-		message := strings.Join(parts, " ")
-		if len(message) > maxMessage {
-			message = strings.ToValidUTF8(message[:maxMessage-len("…")], "") + "…"
-		}
-		return message
+		return cut(strings.Join(parts, " "), maxMessage)
 	default:
-		return "No CertificatePolicy selects this requester for this signerName."
+		message := "No CertificatePolicy selects this requester for this signerName"
+		if len(d.Audits) > 0 {
+			message += ", but for those in mode Audit, which decide nothing: " + list(each(d.Audits, func(a Audit) string { return strconv.Quote(a.Policy) }))
+		}
+		return message + "."
 	}
+}
+
+// cut shortens text to so many bytes, between characters.
+func cut(text string, bytes int) string {
+	if len(text) <= bytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:bytes-len("…")], "") + "…"
 }
 
 // Decide asks the policies about a request. One policy must permit all of it: what one allows and what another allows are
 // never combined within a request. Where several permit it, those with automatic approval come first, so that a longer
 // lifetime behind a manual gate is not had without a person; among equals the longest lifetime holds, then the first name.
+// Policies in mode Audit have no say in any of this.
 func Decide(req csr.Request, facts Facts, policies []*Policy) Decision {
 	var d Decision
-	var sets []values
+	var audits []Audit
+	q := newInquiry(req, facts)
 	for _, p := range policies {
 		permit := p.permit()
-		if d.Verdict == Permit && !permit.outranks(d) || !p.selects(req, facts) {
+		if p.mode != v1alpha1.ModeAudit && d.Verdict == Permit && !permit.outranks(d) {
 			continue
 		}
-		if sets == nil {
-			_, serviceAccount, _ := req.Requester.ServiceAccount()
-			sets = valuesOf(facts, serviceAccount)
-		}
-		violations := p.violations(req, facts, sets)
+		selected, violations := p.evaluate(&q, nil)
 		switch {
+		case !selected:
+		case p.mode == v1alpha1.ModeAudit:
+			audits = append(audits, Audit{Policy: p.Name, Violations: violations})
 		case len(violations) == 0:
 			d = permit
 		case d.Verdict != Permit:
@@ -131,11 +158,12 @@ func Decide(req csr.Request, facts Facts, policies []*Policy) Decision {
 			d.Denials = append(d.Denials, Denial{Policy: p.Name, Violations: violations})
 		}
 	}
+	d.Audits = audits
 	return d
 }
 
 func (p *Policy) permit() Decision {
-	return Decision{Verdict: Permit, Policy: p.Name, Approval: p.approval, MaxDuration: p.maxDuration}
+	return Decision{Verdict: Permit, Policy: p.Name, Approval: p.approval, MaxDuration: p.allow.maxDuration, Quotas: p.quotas}
 }
 
 // outranks reports whether permit d is used rather than permit other.

@@ -93,7 +93,7 @@ func TestOrderOfPolicies(t *testing.T) {
 		var policies []*Policy
 		for i := range 1 + random.IntN(6) {
 			p := named(t, fmt.Sprintf("p%d", i), names([]string{"a.example.com", "b.example.com", "*.example.com"}[random.IntN(3)]))
-			p.maxDuration = durations[random.IntN(len(durations))]
+			p.allow.maxDuration = durations[random.IntN(len(durations))]
 			if random.IntN(2) == 0 {
 				p.approval = v1alpha1.ApprovalManual
 			}
@@ -115,6 +115,44 @@ func TestOrderOfPolicies(t *testing.T) {
 				t.Fatalf("other decision: %+v and %+v", first, again)
 			}
 		}
+	}
+}
+
+func audit(s *v1alpha1.CertificatePolicySpec) { s.Mode = v1alpha1.ModeAudit }
+
+func enforce(s *v1alpha1.CertificatePolicySpec) { s.Mode = v1alpha1.ModeEnforce }
+
+func TestAudit(t *testing.T) {
+	const name = "a.example.com"
+	refusal := []Violation{{Field: "dnsNames", Values: []string{`"a.example.com"`}, Allowed: "the policy allows none"}}
+	for title, c := range map[string]struct {
+		policies []*Policy
+		want     Decision
+	}{
+		"that would permit":   {[]*Policy{named(t, "a", audit, names(name))}, Decision{Audits: []Audit{{"a", nil}}}},
+		"that would deny":     {[]*Policy{named(t, "a", audit)}, Decision{Audits: []Audit{{"a", refusal}}}},
+		"that selects nobody": {[]*Policy{named(t, "a", audit, forNobody)}, Decision{}},
+		"permit, then a denial": {[]*Policy{named(t, "a", enforce, names(name)), named(t, "b", audit)}, Decision{
+			Verdict: Permit, Policy: "a", Approval: v1alpha1.ApprovalAutomatic, Audits: []Audit{{"b", refusal}},
+		}},
+		"outranks the permit before it": {[]*Policy{named(t, "b", names(name), manual, lasting(time.Hour)), named(t, "a", audit, names(name))}, Decision{
+			Verdict: Permit, Policy: "b", Approval: v1alpha1.ApprovalManual, MaxDuration: time.Hour, Audits: []Audit{{"a", nil}},
+		}},
+		"before the permit": {[]*Policy{named(t, "a", audit, names(name)), named(t, "c", audit), named(t, "b", names(name), manual)}, Decision{
+			Verdict: Permit, Policy: "b", Approval: v1alpha1.ApprovalManual, Audits: []Audit{{"a", nil}, {"c", refusal}},
+		}},
+		"would permit what is denied": {[]*Policy{named(t, "a", audit, names(name)), named(t, "b")}, Decision{
+			Verdict: Deny, Denials: []Denial{{"b", refusal}}, Audits: []Audit{{"a", nil}},
+		}},
+		"is ranked below all": {[]*Policy{named(t, "a", names(name)), named(t, "b", audit, manual, lasting(time.Second))}, Decision{
+			Verdict: Permit, Policy: "a", Approval: v1alpha1.ApprovalAutomatic, Audits: []Audit{{"b", refusal}},
+		}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			if got := Decide(plainRequest(askDNS(name)), plainFacts(), c.policies); !reflect.DeepEqual(got, c.want) {
+				t.Errorf("got  %+v\nwant %+v", got, c.want)
+			}
+		})
 	}
 }
 
@@ -161,6 +199,9 @@ func TestMessage(t *testing.T) {
 	}{
 		"zero value":      {Decision{}, "No CertificatePolicy selects this requester for this signerName."},
 		"unknown verdict": {Decision{Verdict: 7}, "No CertificatePolicy selects this requester for this signerName."},
+		"only audits":     {Decision{Audits: []Audit{{Policy: "a"}, {Policy: "b"}}}, `No CertificatePolicy selects this requester for this signerName, but for those in mode Audit, which decide nothing: "a", "b".`},
+		"one audit":       {Decision{Audits: []Audit{{Policy: "a"}}}, `No CertificatePolicy selects this requester for this signerName, but for those in mode Audit, which decide nothing: "a".`},
+		"expression":      {Decision{Verdict: Deny, Denials: []Denial{{"p", []Violation{{"validations[0]", nil, "at most 1 name"}}}}}, `CertificatePolicy "p": validations[0]: at most 1 name.`},
 		"permit":          {Decision{Verdict: Permit, Policy: "web"}, `Permitted by CertificatePolicy "web".`},
 		"deny": {
 			Decision{Verdict: Deny, Denials: []Denial{{"one", []Violation{violation, {"isCA", []string{"true"}, "allowed: false"}}}, {"two", []Violation{violation}}}},

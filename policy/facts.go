@@ -3,7 +3,12 @@
 
 package policy
 
-import "net/netip"
+import (
+	"maps"
+	"net/netip"
+
+	"github.com/certwright/certwright/policy/pattern"
+)
 
 // Facts are what the cluster knows about a requester, gathered before anything is decided. Nothing in them comes from the
 // certificate request itself.
@@ -38,6 +43,21 @@ type Pod struct {
 	// IPsPending is true for a pod that will have addresses of its own, but whose kubelet has not told the API server yet. Its
 	// containers may run by then, so what is refused for want of an address may be permitted a moment later.
 	IPsPending bool
+
+	// Labels and Annotations are chosen by whoever created the pod.
+	Labels      map[string]string
+	Annotations map[string]string
+	// Node that the pod runs on.
+	Node string
+	// Owner is the controller of the pod, such as its StatefulSet; nil if it has none.
+	Owner *Owner
+}
+
+// Owner is the object that controls a pod.
+type Owner struct {
+	APIVersion string
+	Kind       string
+	Name       string
 }
 
 // Service is a Service that selects the requester's pod.
@@ -45,4 +65,38 @@ type Service struct {
 	Name string
 	// Headless is true for a Service without a cluster IP, whose pods have DNS names of their own.
 	Headless bool
+}
+
+// maxServices bounds how many Services may select a pod for {service} to have values. Whoever may create Services could
+// otherwise make every decision about her requests as slow as she likes.
+const maxServices = 100
+
+// valuesOf returns what the placeholders stand for, once for each Service that selects the pod. Without one, or with more
+// than maxServices, there is a single set, without {service}.
+func valuesOf(facts Facts, serviceAccount string) []pattern.Values {
+	base := pattern.Values{
+		pattern.TrustDomain:   facts.TrustDomain,
+		pattern.ClusterDomain: facts.ClusterDomain,
+	}
+	if facts.Namespace != nil {
+		base[pattern.Namespace] = facts.Namespace.Name
+		base[pattern.ServiceAccount] = serviceAccount
+	}
+	if facts.Pod == nil {
+		return []pattern.Values{base.Sane()}
+	}
+	base[pattern.Pod] = facts.Pod.Name
+	if len(facts.Services) == 0 || len(facts.Services) > maxServices {
+		return []pattern.Values{base.Sane()}
+	}
+	sets := make([]pattern.Values, 0, len(facts.Services))
+	for _, service := range facts.Services {
+		set := maps.Clone(base)
+		set[pattern.Service] = service.Name
+		if service.Headless && service.Name == facts.Pod.Subdomain {
+			set[pattern.Hostname] = facts.Pod.Hostname
+		}
+		sets = append(sets, set.Sane())
+	}
+	return sets
 }

@@ -7,138 +7,14 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 )
-
-// FuzzMatchDNSName holds the matcher against a regular expression built label by label.
-func FuzzMatchDNSName(f *testing.F) {
-	for _, pattern := range []string{"a.example.com", "*.example.com", "a.*.com", "*.*.com", "*", "a..b", "", "k.S", "a*.com"} {
-		for _, name := range []string{"a.example.com", "*.example.com", "A.EXAMPLE.com", "evil-example.com", "a.b.example.com", "example.com.", "", "*.b.com", kelvin + "." + longS} {
-			f.Add(pattern, name, len(name)%2 == 0)
-		}
-	}
-	f.Fuzz(func(t *testing.T, pattern, name string, wildcards bool) {
-		if !utf8.ValidString(pattern) || !utf8.ValidString(name) {
-			return // regular expressions take all broken characters for the same
-		}
-		var labels []string
-		for i, label := range strings.Split(pattern, ".") {
-			switch {
-			case label == "*" && i == 0 && wildcards:
-				labels = append(labels, `(\*|[^.*]+)`)
-			case label == "*":
-				labels = append(labels, `[^.*]+`)
-			case label == "" || strings.Contains(label, "*"):
-				labels = append(labels, `[^\x00-\x{10FFFF}]`) // matches nothing
-			default:
-				labels = append(labels, asciiFold(label))
-			}
-		}
-		reference := regexp.MustCompile(`(?s)\A` + strings.Join(labels, `\.`) + `\z`)
-		if got, want := matchDNSName(pattern, name, wildcards), reference.MatchString(name); got != want {
-			t.Errorf("matchDNSName(%q, %q, %v) = %v, %s says %v", pattern, name, wildcards, got, reference, want)
-		}
-	})
-}
-
-// asciiFold is a regular expression for text in which every ASCII letter may be in either case.
-func asciiFold(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if s := string(r); strings.ContainsAny(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-			b.WriteString("[" + strings.ToLower(s) + strings.ToUpper(s) + "]")
-		} else {
-			b.WriteString(regexp.QuoteMeta(s))
-		}
-	}
-	return b.String()
-}
-
-// FuzzMatchGlob holds the matcher against a regular expression.
-func FuzzMatchGlob(f *testing.F) {
-	for _, pattern := range []string{"", "*", "a*", "*a", "a*b", "**", "aba*aba", "*ab*ab*", "a.b"} {
-		for _, text := range []string{"", "a", "ab", "ababa", "abab", "a*b", "axb"} {
-			f.Add(pattern, text)
-		}
-	}
-	f.Fuzz(func(t *testing.T, pattern, text string) {
-		if !utf8.ValidString(pattern) || !utf8.ValidString(text) {
-			return // regular expressions take all broken characters for the same
-		}
-		reference := regexp.MustCompile(`(?s)\A` + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`) + `\z`)
-		if got, want := matchGlob(pattern, text), reference.MatchString(text); got != want {
-			t.Errorf("matchGlob(%q, %q) = %v", pattern, text, got)
-		}
-	})
-}
-
-// FuzzMatchURI has two properties: what matches a pattern without * is the pattern, but for the case of scheme and host;
-// and what matches at all has as many segments, none of them different where the pattern has no *.
-func FuzzMatchURI(f *testing.F) {
-	for _, pattern := range []string{"spiffe://td/a", "spiffe://td/*", "https://td:8443/*/b", "https://td", "https://td/a%2Fb", "https://td/"} {
-		for _, uri := range []string{"spiffe://TD/a", "spiffe://td//", "https://td:8443/../b", "https://u@td/", "https://td/a%2Fb", "https://td/%2e", "https://td?x", "https:td/a"} {
-			f.Add(pattern, uri)
-		}
-	}
-	f.Fuzz(func(t *testing.T, pattern, text string) {
-		uri, err := url.Parse(text)
-		if err != nil || !matchURI(pattern, uri) {
-			return
-		}
-		if uri.User != nil || uri.RawQuery != "" || uri.ForceQuery || uri.Fragment != "" || uri.Opaque != "" {
-			t.Errorf("%q matches %q", pattern, text)
-		}
-		scheme, rest, _ := strings.Cut(pattern, "://")
-		host, _, _ := strings.Cut(rest, "/")
-		if !strings.EqualFold(scheme, uri.Scheme) || !strings.EqualFold(host, uri.Host) {
-			t.Errorf("%q matches %q: other host", pattern, text)
-		}
-		want, got := strings.Split(strings.TrimPrefix(rest, host), "/"), strings.Split(uri.EscapedPath(), "/")
-		if len(want) != len(got) {
-			t.Fatalf("%q matches %q: other segments", pattern, text)
-		}
-		for i := range want {
-			decoded, err := url.PathUnescape(got[i])
-			if want[i] != got[i] && want[i] != "*" || want[i] == "*" && (err != nil || decoded == "" || decoded == ".." || decoded == "." || strings.Contains(decoded, "/")) {
-				t.Errorf("%q matches %q: %q for %q", pattern, text, got[i], want[i])
-			}
-		}
-	})
-}
-
-// FuzzParseTemplate parses anything, and puts what was parsed together again.
-func FuzzParseTemplate(f *testing.F) {
-	for _, text := range []string{"", "a", "{namespace}", "{hostname}.{service}", "{namespace}{namespace}", "{", "}", "{}", "{a{namespace}}", "spiffe://{trustDomain}/{serviceAccount}"} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		parsed, err := parseTemplate(text, inHost)
-		if err != nil {
-			return
-		}
-		self, long := values{}, values{}
-		for _, name := range placeholders {
-			self[name], long[name] = "{"+name+"}", "sample"
-		}
-		if got, ok := parsed.expand(self); !ok || got != text {
-			t.Errorf("%q became %q", text, got)
-		}
-		if got, _ := parsed.expand(long); strings.ContainsAny(got, "{}") {
-			t.Errorf("%q expands to %q", text, got)
-		}
-		if _, ok := parsed.expand(values{}); ok == strings.Contains(text, "{") {
-			t.Errorf("%q expands without values: %v", text, ok)
-		}
-	})
-}
 
 // source turns fuzzed bytes into choices.
 type source struct{ data []byte }

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -29,75 +30,54 @@ func TestCompileRefuses(t *testing.T) {
 	const (
 		atDNS, atURI, atIP = "spec.allow.dnsNames[0]: Invalid value: ", "spec.allow.uris[0]: Invalid value: ", "spec.allow.ipAddresses[0]: Invalid value: "
 		atEmail            = "spec.allow.emailAddresses[0]: Invalid value: "
-		short              = "must be a URI without user, query and fragment"
 		hostNeeded         = "must start with a scheme and a host, such as spiffe://example.com/"
 		notCIDR            = `must be a CIDR such as 10.0.0.0/8, an address, or "pod"`
-		notEmail           = "must be an address such as ops@example.com, or *@example.com"
 	)
+	quotas := func(q ...v1alpha1.Quota) func(*v1alpha1.CertificatePolicySpec) {
+		return func(s *v1alpha1.CertificatePolicySpec) { s.Quotas = q }
+	}
+	lasting := func(d time.Duration) func(*v1alpha1.CertificatePolicySpec) {
+		return quotas(v1alpha1.Quota{Per: "Pod", Requests: 1, Period: metav1.Duration{Duration: d}})
+	}
 	for name, c := range map[string]struct {
 		change func(*v1alpha1.CertificatePolicySpec)
 		want   []string
 	}{
-		"DNS name: star in a label":       {dns("a*.example.com"), []string{atDNS + `"a*.example.com"`, "* must be a whole label, as in *.example.com"}},
-		"DNS name: two stars in a label":  {dns("**.example.com"), []string{atDNS, "* must be a whole label"}},
-		"DNS name: star at a placeholder": {dns("*{service}.svc"), []string{atDNS, "* must be a whole label"}},
-		"DNS name: empty":                 {dns(""), []string{atDNS + `""`, "empty"}},
-		"DNS name: empty label":           {dns("a..example.com"), []string{atDNS, "empty label"}},
-		"DNS name: trailing dot":          {dns("a.example.com."), []string{atDNS, "ends with a dot"}},
-		"DNS name: upper case":            {dns("A.example.com"), []string{atDNS, "lower-case"}},
-		"DNS name: not ASCII":             {dns("b\u00fccher.example"), []string{atDNS, "ASCII"}},
-		"DNS name: address":               {dns("10.1.2.3"), []string{atDNS, "IP address"}},
-		"DNS name: space":                 {dns("a.example.com "), []string{atDNS, "character"}},
-		"DNS name: URI":                   {dns("https://a.example.com"), []string{atDNS, "character"}},
-		"DNS name: unknown placeholder":   {dns("{svc}.svc"), []string{atDNS + `"{svc}.svc"`, "unknown placeholder {svc}", "{service}"}},
-		"DNS name: bare hostname":         {dns("{hostname}.svc"), []string{atDNS, "{hostname} without {service}"}},
-		"DNS name: placeholders that run": {dns("{service}-{namespace}.example.com"), []string{atDNS, "can be read in two ways"}},
-		"URI: no scheme":                  {uri("example.com/a"), []string{atURI + `"example.com/a"`, hostNeeded}},
-		"URI: empty scheme":               {uri("://example.com/a"), []string{atURI, hostNeeded}},
-		"URI: no host":                    {uri("spiffe:///a"), []string{atURI, hostNeeded}},
-		"URI: opaque":                     {uri("urn:example"), []string{atURI, hostNeeded}},
-		"URI: star as host":               {uri("spiffe://*/a"), []string{atURI, "* must be a path segment; scheme and host are compared whole"}},
-		"URI: star in host":               {uri("https://*.example.com/a"), []string{atURI, "* must be a path segment"}},
-		"URI: star in scheme":             {uri("*://example.com/a"), []string{atURI, "* must be a path segment"}},
-		"URI: star in segment":            {uri("spiffe://td/a*"), []string{atURI, "* must be a whole path segment, as in spiffe://example.com/*"}},
-		"URI: two stars":                  {uri("spiffe://td/**"), []string{atURI, "* must be a whole path segment"}},
-		"URI: user":                       {uri("https://me@example.com/"), []string{atURI, short}},
-		"URI: query":                      {uri("https://example.com/?a=b"), []string{atURI, short}},
-		"URI: empty query":                {uri("https://example.com/?"), []string{atURI}},
-		"URI: fragment":                   {uri("https://example.com/#a"), []string{atURI, short}},
-		"URI: empty fragment":             {uri("https://example.com/#"), []string{atURI, short}},
-		"URI: space":                      {uri("https://example.com/a b"), []string{atURI, short}},
-		"URI: does not parse":             {uri("https://exa mple.com/a"), []string{atURI, short}},
-		"URI: dot segment":                {uri("spiffe://td/a/../b"), []string{atURI, "empty segment, . or .."}},
-		"URI: empty segment":              {uri("https://example.com/a//b"), []string{atURI, "empty segment, . or .."}},
-		"URI: trailing slash of an ID":    {uri("spiffe://td/a/"), []string{atURI, "slash at its end"}},
-		"URI: host in upper case":         {uri("https://Example.com/"), []string{atURI, "lower-case"}},
-		"URI: encoded slash":              {uri("https://example.com/a%2Fb"), []string{atURI, "percent-encoding"}},
-		"IP: not an address":              {ip("ten"), []string{atIP + `"ten"`, notCIDR}},
-		"IP: empty":                       {ip(""), []string{atIP + `""`, notCIDR}},
-		"IP: pod in upper case":           {ip("Pod"), []string{atIP, notCIDR}},
-		"IP: too many bits":               {ip("10.0.0.0/33"), []string{atIP, notCIDR}},
-		"IP: leading zero":                {ip("10.0.0.01"), []string{atIP, notCIDR}},
-		"IP: host bits":                   {ip("10.0.0.1/8"), []string{atIP + `"10.0.0.1/8"`, "has bits set behind its prefix: write 10.0.0.0/8"}},
-		"IP: mapped":                      {ip("::ffff:10.0.0.1"), []string{atIP, "must not be an IPv4 address in IPv6 form"}},
-		"IP: mapped range":                {ip("::ffff:0:0/96"), []string{atIP, "must not be an IPv4 address in IPv6 form"}},
-		"IP: zone":                        {ip("fe80::1%eth0"), []string{atIP, "must not have a zone"}},
-		"IP: placeholder":                 {ip("{pod}"), []string{atIP, notCIDR}},
-		"email: no @":                     {email("example.com"), []string{atEmail + `"example.com"`, notEmail}},
-		"email: no mailbox":               {email("@example.com"), []string{atEmail, notEmail}},
-		"email: star in mailbox":          {email("o*@example.com"), []string{atEmail, notEmail}},
-		"email: star in domain":           {email("ops@*.example.com"), []string{atEmail, "wildcard"}},
-		"email: star as domain":           {email("*@*"), []string{atEmail}},
-		"email: no domain":                {email("ops@"), []string{atEmail}},
-		"email: two @":                    {email("a@b@example.com"), []string{atEmail}},
-		"email: space in mailbox":         {email("a b@example.com"), []string{atEmail, "needs quoting"}},
-		"CN: unknown placeholder":         {allow(func(a *v1alpha1.Allow) { a.CommonNames = []string{"x", "{cn}"} }), []string{`spec.allow.commonNames[1]: Invalid value: "{cn}"`, "unknown placeholder {cn}"}},
-		"subject: brace":                  {allow(func(a *v1alpha1.Allow) { a.Subject.Localities = []string{"{"} }), []string{`spec.allow.subject.localities[0]: Invalid value: "{"`, "a brace without its pair"}},
-		"usage":                           {allow(func(a *v1alpha1.Allow) { a.Usages = append(a.Usages, "serverAuth") }), []string{`spec.allow.usages[1]: Invalid value: "serverAuth"`, `"server auth"`}},
-		"key":                             {allow(func(a *v1alpha1.Allow) { a.Keys = []v1alpha1.Key{{Algorithm: "ecdsa"}} }), []string{`spec.allow.keys[0].algorithm: Unsupported value: "ecdsa"`, `"ECDSA", "Ed25519", "RSA"`}},
-		"approval":                        {func(s *v1alpha1.CertificatePolicySpec) { s.Approval = "Auto" }, []string{`spec.approval: Unsupported value: "Auto"`, `"Automatic", "Manual"`}},
-		"maxDuration: zero":               {allow(func(a *v1alpha1.Allow) { a.MaxDuration = &metav1.Duration{} }), []string{`spec.allow.maxDuration: Invalid value: "0s"`, "must be more than 0"}},
-		"maxDuration: less":               {allow(func(a *v1alpha1.Allow) { a.MaxDuration = &metav1.Duration{Duration: -time.Hour} }), []string{`spec.allow.maxDuration: Invalid value: "-1h0m0s"`, "must be more than 0"}},
+		"mode":                   {func(s *v1alpha1.CertificatePolicySpec) { s.Mode = "audit" }, []string{`spec.mode: Unsupported value: "audit"`, `"Enforce", "Audit"`}},
+		"quota: no subject":      {quotas(v1alpha1.Quota{Requests: 1}), []string{`spec.quotas[0].per: Unsupported value: ""`, `"Policy", "Namespace", "ServiceAccount", "Pod"`}},
+		"quota: other subject":   {quotas(v1alpha1.Quota{Per: "User", Requests: 1}), []string{`spec.quotas[0].per: Unsupported value: "User"`}},
+		"quota: subject twice":   {quotas(v1alpha1.Quota{Per: "Pod", Requests: 1}, v1alpha1.Quota{Per: "Pod", MaxPending: 1}), []string{`spec.quotas[1].per: Duplicate value: "Pod"`}},
+		"quota: bounds nothing":  {quotas(v1alpha1.Quota{Per: "Pod"}), []string{`spec.quotas[0].requests: Required value: set requests, maxPending or both`}},
+		"quota: burst alone":     {quotas(v1alpha1.Quota{Per: "Pod", MaxPending: 1, Burst: 5}), []string{`spec.quotas[0].burst: Invalid value: 5: goes with requests`}},
+		"quota: requests < 0":    {quotas(v1alpha1.Quota{Per: "Pod", Requests: -1}), []string{`spec.quotas[0].requests: Invalid value: -1: must be at least 1`}},
+		"quota: burst < 0":       {quotas(v1alpha1.Quota{Per: "Pod", Requests: 1, Burst: -1}), []string{`spec.quotas[0].burst: Invalid value: -1: must be at least 1`}},
+		"quota: maxPending < 0":  {quotas(v1alpha1.Quota{Per: "Pod", Requests: 1, MaxPending: -1}), []string{`spec.quotas[0].maxPending: Invalid value: -1: must be at least 1`}},
+		"quota: period < 0":      {lasting(-time.Second), []string{`spec.quotas[0].period: Invalid value: "-1s": must be from 1s to 720h0m0s`}},
+		"quota: period too long": {lasting(720*time.Hour + 1), []string{`spec.quotas[0].period: Invalid value: "720h0m0.000000001s"`}},
+		"quota: period short":    {lasting(time.Second - 1), []string{`spec.quotas[0].period: Invalid value: "999.999999ms"`}},
+		"podSelector: operator": {func(s *v1alpha1.CertificatePolicySpec) {
+			s.Requesters.PodSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Is"}}}
+		}, []string{"spec.requesters.podSelector: Invalid value", `"Is"`}},
+		"DNS name: star in a label": {dns("a*.example.com"), []string{atDNS + `"a*.example.com"`, "* must be a whole label, as in *.example.com"}},
+		"URI: no host":              {uri("spiffe:///a"), []string{atURI, hostNeeded}},
+		"IP: not an address":        {ip("ten"), []string{atIP + `"ten"`, notCIDR}},
+		"IP: empty":                 {ip(""), []string{atIP + `""`, notCIDR}},
+		"IP: pod in upper case":     {ip("Pod"), []string{atIP, notCIDR}},
+		"IP: too many bits":         {ip("10.0.0.0/33"), []string{atIP, notCIDR}},
+		"IP: leading zero":          {ip("10.0.0.01"), []string{atIP, notCIDR}},
+		"IP: host bits":             {ip("10.0.0.1/8"), []string{atIP + `"10.0.0.1/8"`, "has bits set behind its prefix: write 10.0.0.0/8"}},
+		"IP: mapped":                {ip("::ffff:10.0.0.1"), []string{atIP, "must not be an IPv4 address in IPv6 form"}},
+		"IP: mapped range":          {ip("::ffff:0:0/96"), []string{atIP, "must not be an IPv4 address in IPv6 form"}},
+		"IP: zone":                  {ip("fe80::1%eth0"), []string{atIP, "must not have a zone"}},
+		"IP: placeholder":           {ip("{pod}"), []string{atIP, notCIDR}},
+		"email: two @":              {email("a@b@example.com"), []string{atEmail}},
+		"CN: unknown placeholder":   {allow(func(a *v1alpha1.Allow) { a.CommonNames = []string{"x", "{cn}"} }), []string{`spec.allow.commonNames[1]: Invalid value: "{cn}"`, "unknown placeholder {cn}"}},
+		"subject: brace":            {allow(func(a *v1alpha1.Allow) { a.Subject.Localities = []string{"{"} }), []string{`spec.allow.subject.localities[0]: Invalid value: "{"`, "a brace without its pair"}},
+		"usage":                     {allow(func(a *v1alpha1.Allow) { a.Usages = append(a.Usages, "serverAuth") }), []string{`spec.allow.usages[1]: Invalid value: "serverAuth"`, `"server auth"`}},
+		"key":                       {allow(func(a *v1alpha1.Allow) { a.Keys = []v1alpha1.Key{{Algorithm: "ecdsa"}} }), []string{`spec.allow.keys[0].algorithm: Unsupported value: "ecdsa"`, `"ECDSA", "Ed25519", "RSA"`}},
+		"approval":                  {func(s *v1alpha1.CertificatePolicySpec) { s.Approval = "Auto" }, []string{`spec.approval: Unsupported value: "Auto"`, `"Automatic", "Manual"`}},
+		"maxDuration: zero":         {allow(func(a *v1alpha1.Allow) { a.MaxDuration = &metav1.Duration{} }), []string{`spec.allow.maxDuration: Invalid value: "0s"`, "must be more than 0"}},
+		"maxDuration: less":         {allow(func(a *v1alpha1.Allow) { a.MaxDuration = &metav1.Duration{Duration: -time.Hour} }), []string{`spec.allow.maxDuration: Invalid value: "-1h0m0s"`, "must be more than 0"}},
 		"namespaceSelector: operator": {func(s *v1alpha1.CertificatePolicySpec) {
 			s.Requesters.NamespaceSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Is"}}}
 		}, []string{"spec.requesters.namespaceSelector: Invalid value", `"Is"`}},
@@ -173,6 +153,35 @@ func TestCompileAccepts(t *testing.T) {
 	}
 	if p.Name != "plain" || !p.SpeaksOf(signerName) || p.SpeaksOf("example.com/other") {
 		t.Errorf("name or signerNames are wrong: %+v", p)
+	}
+}
+
+func TestQuotas(t *testing.T) {
+	period := func(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
+	p := named(t, "p", func(s *v1alpha1.CertificatePolicySpec) {
+		s.Quotas = []v1alpha1.Quota{
+			{Per: "Policy", Requests: 5},
+			{Per: "Namespace", Requests: 5, Period: period(time.Second), Burst: 1},
+			{Per: "ServiceAccount", Requests: 1, Period: period(720 * time.Hour), Burst: 9, MaxPending: 1},
+			{Per: "Pod", MaxPending: 3},
+		}
+	})
+	want := []v1alpha1.Quota{
+		{Per: "Policy", Requests: 5, Period: period(time.Hour), Burst: 5},
+		{Per: "Namespace", Requests: 5, Period: period(time.Second), Burst: 1},
+		{Per: "ServiceAccount", Requests: 1, Period: period(720 * time.Hour), Burst: 9, MaxPending: 1},
+		{Per: "Pod", Period: period(time.Hour), MaxPending: 3},
+	}
+	other := named(t, "q", func(s *v1alpha1.CertificatePolicySpec) { s.Quotas = want[:1] })
+	for name, policies := range map[string][]*Policy{"alone": {p}, "first": {p, other}, "last": {other, p}} {
+		t.Run(name, func(t *testing.T) {
+			if d := Decide(plainRequest(), plainFacts(), policies); d.Policy != "p" || !reflect.DeepEqual(d.Quotas, want) {
+				t.Errorf("got %+v", d)
+			}
+		})
+	}
+	if d := Decide(plainRequest(askDNS("a.example.com")), plainFacts(), []*Policy{p}); d.Verdict != Deny || d.Quotas != nil {
+		t.Errorf("a denial has quotas: %+v", d)
 	}
 }
 

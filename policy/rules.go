@@ -4,248 +4,246 @@
 package policy
 
 import (
-	"crypto/x509/pkix"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/policy/pattern"
 )
 
-// selects reports whether the policy speaks of this request at all: by its signerName and by who made it.
-func (p *Policy) selects(req csr.Request, facts Facts) bool {
-	if !p.SpeaksOf(req.SignerName) {
-		return false
+// rules checks all that the request asks for.
+func (e *evaluation) rules() {
+	req, allow := &e.req, &e.policy.allow
+	if e.facts.PodProblem != "" {
+		v := Violation{Field: "requester", Values: []string{strconv.Quote(req.Requester.Username)}, Allowed: e.facts.PodProblem}
+		e.outcome(&v, func() Check { return Check{Path: "spec.requesters", Asked: v.Values} })
 	}
-	r := p.requesters
-	if slices.Contains(r.users, req.Requester.Username) || req.Requester.InGroup(r.groups) {
-		return true
+	e.names("commonNames", nonEmpty(req.Subject.CommonName), allow.commonNames, pattern.MatchGlob)
+	for _, rule := range allow.subject {
+		e.names(rule.field, nonEmpty(rule.requested(req.Subject)...), rule.patterns, pattern.MatchGlob)
 	}
-	namespace, name, ok := req.Requester.ServiceAccount()
-	if !ok || facts.Namespace == nil || facts.Namespace.Name != namespace {
-		return false
-	}
-	return r.namespaces.Matches(labels.Set(facts.Namespace.Labels)) &&
-		slices.ContainsFunc(r.serviceAccounts, func(pattern string) bool { return matchGlob(pattern, name) })
+	e.dnsNames()
+	e.patterns("uris", len(req.URIs), allow.uris,
+		func(i int) string { return req.URIs[i].String() },
+		func(text string, i int) bool { return pattern.MatchURI(text, req.URIs[i]) })
+	e.ipAddresses()
+	e.names("emailAddresses", req.EmailAddresses, allow.emailAddresses, pattern.MatchEmail)
+	e.usages()
+	e.key()
+	e.isCA()
+	e.maxDuration()
+	e.validations()
 }
 
-// violations returns all that the policy does not allow of a request that it selects. The sets are the values of placeholders.
-func (p *Policy) violations(req csr.Request, facts Facts, sets []values) []Violation {
-	c := &check{facts: facts}
-	if facts.PodProblem != "" {
-		c.add("requester", facts.PodProblem, strconv.Quote(req.Requester.Username))
-	}
-	c.names("commonNames", nonEmpty(req.Subject.CommonName), p.allow.commonNames, sets, matchGlob)
-	for _, rule := range p.allow.subject {
-		c.names("subject."+rule.name, nonEmpty(rule.requested(req.Subject)...), rule.patterns, sets, matchGlob)
-	}
-	c.names("dnsNames", req.DNSNames, p.allow.dnsNames, sets, func(pattern, name string) bool {
-		return matchDNSName(pattern, name, p.allow.wildcards)
-	})
-	c.uris(req.URIs, p.allow.uris, sets)
-	c.ipAddresses(req.IPAddresses, p.allow)
-	c.names("emailAddresses", req.EmailAddresses, p.allow.emailAddresses, sets, matchEmail)
-	c.usages(req.Usages, p.allow.usages)
-	c.key(req.Key, p.allow.keys)
-	if req.IsCA && !p.allow.isCA {
-		c.add("isCA", "allowed: false", "true")
-	}
-	return c.violations
+// rule checks that each value asked for is allowed by an entry of a list in the policy.
+type rule struct {
+	asked   int                         // how many values the request asks for
+	value   func(i int) string          // such a value, for people
+	entries int                         // how many entries the list has
+	allows  func(entry, value int) bool // whether an entry allows a value
+	path    func(entry int) string      // of an entry
+	allowed func() string               // what is allowed, for people
 }
 
-// check collects the violations of one policy.
-type check struct {
-	facts      Facts
-	violations []Violation
-}
-
-func (c *check) add(field, allowed string, values ...string) {
-	c.violations = append(c.violations, Violation{Field: field, Values: values, Allowed: allowed})
-}
-
-// names checks that each value matches a pattern.
-func (c *check) names(field string, requested []string, patterns []template, sets []values, match func(pattern, value string) bool) {
-	if len(requested) == 0 {
+// check looks no further than the first entry that allows a value, unless somebody wants to know all that do.
+func (e *evaluation) check(field string, r rule) {
+	if r.asked == 0 {
 		return
 	}
-	expanded := expandAll(patterns, sets)
 	var refused []string
-	for _, value := range requested {
-		if !slices.ContainsFunc(expanded, func(pattern string) bool { return match(pattern, value) }) {
-			refused = append(refused, strconv.Quote(value))
+	var used []bool
+	if e.notes != nil {
+		used = make([]bool, r.entries)
+	}
+	for value := range r.asked {
+		granted := false
+		for entry := 0; entry < r.entries && (!granted || used != nil); entry++ {
+			if !r.allows(entry, value) {
+				continue
+			}
+			granted = true
+			if used != nil {
+				used[entry] = true
+			}
+		}
+		if !granted {
+			refused = append(refused, r.value(value))
 		}
 	}
+	var v *Violation
 	if len(refused) > 0 {
-		c.add(field, c.allowedNames(patterns, sets), refused...)
+		v = &Violation{Field: field, Values: refused, Allowed: r.allowed()}
 	}
+	e.outcome(v, func() Check {
+		c := Check{Path: "spec.allow." + field, Message: r.allowed()}
+		for value := range r.asked {
+			c.Asked = append(c.Asked, r.value(value))
+		}
+		for entry, used := range used {
+			if path := r.path(entry); used && !slices.Contains(c.Used, path) {
+				c.Used = append(c.Used, path)
+			}
+		}
+		return c
+	})
 }
 
-func (c *check) uris(requested []*url.URL, patterns []template, sets []values) {
-	if len(requested) == 0 {
+// index is the path of an entry of a list in the policy.
+func index(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
+
+func (e *evaluation) names(field string, requested []string, patterns []pattern.Template, match func(text, value string) bool) {
+	e.patterns(field, len(requested), patterns,
+		func(i int) string { return requested[i] },
+		func(text string, i int) bool { return match(text, requested[i]) })
+}
+
+// patterns checks that each value asked for matches a pattern.
+func (e *evaluation) patterns(field string, asked int, patterns []pattern.Template, value func(int) string, match func(text string, value int) bool) {
+	if asked == 0 {
 		return
 	}
-	parsed := make(map[string]*url.URL, len(requested))
-	texts := make([]string, 0, len(requested))
-	for _, uri := range requested {
-		text := uri.String()
-		parsed[text] = uri
-		texts = append(texts, text)
+	type entry struct {
+		text    string
+		pattern int
 	}
-	c.names("uris", texts, patterns, sets, func(pattern, text string) bool { return matchURI(pattern, parsed[text]) })
+	expanded := make([]entry, 0, 2*len(patterns))
+	for i, t := range patterns {
+		for _, text := range e.expand(field, t).texts {
+			expanded = append(expanded, entry{text, i})
+		}
+	}
+	e.check(field, rule{
+		asked:   asked,
+		value:   func(i int) string { return strconv.Quote(value(i)) },
+		entries: len(expanded),
+		allows:  func(entry, i int) bool { return match(expanded[entry].text, i) },
+		path:    func(entry int) string { return index("spec.allow."+field, expanded[entry].pattern) },
+		allowed: func() string { return e.allowedNames(field, patterns) },
+	})
 }
 
-func (c *check) ipAddresses(requested []netip.Addr, allow allow) {
+func (e *evaluation) dnsNames() {
+	allow := &e.policy.allow
+	wildcard := false
+	e.names("dnsNames", e.req.DNSNames, allow.dnsNames, func(text, name string) bool {
+		matches := pattern.MatchDNSName(text, name, allow.wildcards)
+		wildcard = wildcard || matches && strings.HasPrefix(name, "*")
+		return matches
+	})
+	if wildcard && e.notes != nil {
+		last := &e.notes.Rules[len(e.notes.Rules)-1]
+		last.Used = append(last.Used, "spec.allow.wildcards")
+	}
+}
+
+func (e *evaluation) ipAddresses() {
+	requested, rules := e.req.IPAddresses, e.policy.allow.ipAddresses
 	var own []netip.Addr
-	if allow.podIPs && c.facts.Pod != nil {
-		own = c.facts.Pod.IPs
+	if e.facts.Pod != nil {
+		own = e.facts.Pod.IPs
 	}
-	var refused []string
-	for _, addr := range requested {
-		if !slices.Contains(own, addr) && !slices.ContainsFunc(allow.ipPrefixes, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-			refused = append(refused, addr.String())
-		}
-	}
-	if len(refused) == 0 {
+	e.check("ipAddresses", rule{
+		asked:   len(requested),
+		value:   func(i int) string { return requested[i].String() },
+		entries: len(rules),
+		allows: func(entry, i int) bool {
+			return rules[entry].pod && slices.Contains(own, requested[i]) || rules[entry].prefix.Contains(requested[i])
+		},
+		path: func(entry int) string { return index("spec.allow.ipAddresses", entry) },
+		allowed: func() string {
+			var allowed []string
+			for _, r := range rules {
+				switch {
+				case !r.pod:
+					allowed = append(allowed, r.prefix.String())
+				case len(own) == 0:
+					allowed = append(allowed, "the pod's own, but the requester has no pod with an address of its own")
+				default:
+					allowed = append(allowed, fmt.Sprintf("the pod's own %v", own))
+				}
+			}
+			return allowedList(allowed)
+		},
+	})
+}
+
+func (e *evaluation) usages() {
+	requested, usages := e.req.Usages, e.policy.allow.usages
+	quoted := func(usage certificatesv1.KeyUsage) string { return strconv.Quote(string(usage)) }
+	e.check("usages", rule{
+		asked:   len(requested),
+		value:   func(i int) string { return quoted(requested[i]) },
+		entries: len(usages),
+		allows:  func(entry, i int) bool { return usages[entry] == requested[i] },
+		path:    func(entry int) string { return index("spec.allow.usages", entry) },
+		allowed: func() string { return allowedList(each(usages, quoted)) },
+	})
+}
+
+func (e *evaluation) key() {
+	key, keys := e.req.Key, e.policy.allow.keys
+	e.check("keys", rule{
+		asked:   1,
+		value:   func(int) string { return fmt.Sprintf("%s of %d bits", key.Algorithm, key.Size) },
+		entries: len(keys),
+		allows: func(entry, _ int) bool {
+			return string(keys[entry].Algorithm) == key.Algorithm && key.Size >= keys[entry].MinSize
+		},
+		path: func(entry int) string { return index("spec.allow.keys", entry) },
+		allowed: func() string {
+			return allowedList(each(keys, func(k v1alpha1.Key) string {
+				if k.MinSize != 0 {
+					return fmt.Sprintf("%s of at least %d bits", k.Algorithm, k.MinSize)
+				}
+				return string(k.Algorithm)
+			}))
+		},
+	})
+}
+
+func (e *evaluation) isCA() {
+	if !e.req.IsCA {
 		return
 	}
-	var allowed []string
-	switch {
-	case allow.podIPs && len(own) == 0:
-		allowed = append(allowed, "the pod's own, but the requester has no pod with an address of its own")
-	case allow.podIPs:
-		allowed = append(allowed, fmt.Sprintf("the pod's own %v", own))
-	}
-	for _, prefix := range allow.ipPrefixes {
-		allowed = append(allowed, prefix.String())
-	}
-	c.add("ipAddresses", allowedList(allowed), refused...)
+	isCA := e.policy.allow.isCA
+	e.check("isCA", rule{
+		asked:   1,
+		value:   func(int) string { return "true" },
+		entries: 1,
+		allows:  func(int, int) bool { return isCA },
+		path:    func(int) string { return "spec.allow.isCA" },
+		allowed: func() string { return fmt.Sprintf("allowed: %t", isCA) },
+	})
 }
 
-func (c *check) usages(requested, allowed []certificatesv1.KeyUsage) {
-	var refused, quoted []string
-	for _, usage := range requested {
-		if !slices.Contains(allowed, usage) {
-			refused = append(refused, strconv.Quote(string(usage)))
-		}
-	}
-	if len(refused) == 0 {
+// maxDuration refuses nothing: the lifetime is shortened.
+func (e *evaluation) maxDuration() {
+	longest, asked := e.policy.allow.maxDuration, e.req.Duration
+	if longest == 0 {
 		return
 	}
-	for _, usage := range allowed {
-		quoted = append(quoted, strconv.Quote(string(usage)))
-	}
-	c.add("usages", allowedList(quoted), refused...)
-}
-
-func (c *check) key(key csr.Key, allowed []v1alpha1.Key) {
-	kinds := make([]string, 0, len(allowed))
-	for _, k := range allowed {
-		if string(k.Algorithm) == key.Algorithm && key.Size >= k.MinSize {
-			return
+	e.outcome(nil, func() Check {
+		c := Check{Path: "spec.allow.maxDuration", Message: fmt.Sprintf("at most %s", longest)}
+		if asked != 0 {
+			c.Asked = []string{asked.String()}
 		}
-		kind := string(k.Algorithm)
-		if k.MinSize > 0 {
-			kind += fmt.Sprintf(" of at least %d bits", k.MinSize)
+		if asked == 0 || asked > longest {
+			c.Used = []string{"spec.allow.maxDuration"}
+			c.Message = fmt.Sprintf("shortened to %s", longest)
 		}
-		kinds = append(kinds, kind)
-	}
-	c.add("keys", allowedList(kinds), fmt.Sprintf("%s of %d bits", key.Algorithm, key.Size))
+		return c
+	})
 }
 
-// allowedNames says in words what a list of patterns allows this requester: first what it may ask for, then the patterns
-// that mean nothing to it, with the reason behind those that share it.
-func (c *check) allowedNames(patterns []template, sets []values) string {
-	var expanded, reasons []string
-	without := map[string][]string{}
-	for _, t := range patterns {
-		texts := expandAll([]template{t}, sets)
-		for _, text := range texts {
-			expanded = append(expanded, strconv.Quote(text))
-		}
-		if len(texts) > 0 {
-			continue
-		}
-		reason := c.missing(t)
-		if len(without[reason]) == 0 {
-			reasons = append(reasons, reason)
-		}
-		without[reason] = append(without[reason], strconv.Quote(t.text))
+func each[T, U any](list []T, f func(T) U) []U {
+	all := make([]U, 0, len(list))
+	for _, v := range list {
+		all = append(all, f(v))
 	}
-	var parts []string
-	if len(expanded) > 0 {
-		parts = append(parts, list(expanded))
-	}
-	for _, reason := range reasons {
-		parts = append(parts, list(without[reason])+", but "+reason)
-	}
-	if len(parts) == 0 {
-		return allowedList(nil)
-	}
-	return "allowed: " + strings.Join(parts, "; ")
-}
-
-// missing says why a pattern has no expansion for this requester.
-func (c *check) missing(t template) string {
-	switch {
-	case c.facts.Namespace == nil:
-		return "the requester is no service account"
-	case c.facts.PodProblem != "" && (t.uses(placeholderService) || t.uses(placeholderPod)):
-		return "the requester's pod does not count"
-	case c.facts.Pod == nil && (t.uses(placeholderService) || t.uses(placeholderPod)):
-		return "the requester's token is bound to no pod"
-	case t.uses(placeholderService) && len(c.facts.Services) == 0:
-		return "no Service selects the requester's pod"
-	case t.uses(placeholderService) && len(c.facts.Services) > maxServices:
-		return fmt.Sprintf("more than %d Services select the requester's pod", maxServices)
-	case t.uses(placeholderHostname):
-		return "no headless Service is the subdomain of the requester's pod"
-	default:
-		return "a placeholder has no value that is one DNS label"
-	}
-}
-
-func allowedList(allowed []string) string {
-	if len(allowed) == 0 {
-		return "the policy allows none"
-	}
-	return "allowed: " + list(allowed)
-}
-
-// nonEmpty leaves out empty values, which claim nothing; Istio's requests have an empty organization.
-func nonEmpty(all ...string) []string {
-	if strings.Join(all, "") == "" {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(v string) bool { return v == "" })
-}
-
-// subjectAttribute is one attribute of a subject's distinguished name besides the common name.
-type subjectAttribute struct {
-	name      string
-	requested func(pkix.Name) []string
-	allowed   func(v1alpha1.Subject) []string
-}
-
-// subjectRule is the patterns for one attribute.
-type subjectRule struct {
-	subjectAttribute
-	patterns []template
-}
-
-var subjectAttributes = []subjectAttribute{
-	{"organizations", func(n pkix.Name) []string { return n.Organization }, func(s v1alpha1.Subject) []string { return s.Organizations }},
-	{"organizationalUnits", func(n pkix.Name) []string { return n.OrganizationalUnit }, func(s v1alpha1.Subject) []string { return s.OrganizationalUnits }},
-	{"countries", func(n pkix.Name) []string { return n.Country }, func(s v1alpha1.Subject) []string { return s.Countries }},
-	{"provinces", func(n pkix.Name) []string { return n.Province }, func(s v1alpha1.Subject) []string { return s.Provinces }},
-	{"localities", func(n pkix.Name) []string { return n.Locality }, func(s v1alpha1.Subject) []string { return s.Localities }},
-	{"streetAddresses", func(n pkix.Name) []string { return n.StreetAddress }, func(s v1alpha1.Subject) []string { return s.StreetAddresses }},
-	{"postalCodes", func(n pkix.Name) []string { return n.PostalCode }, func(s v1alpha1.Subject) []string { return s.PostalCodes }},
-	{"serialNumbers", func(n pkix.Name) []string { return []string{n.SerialNumber} }, func(s v1alpha1.Subject) []string { return s.SerialNumbers }},
+	return all
 }

@@ -83,6 +83,60 @@ func TestSelection(t *testing.T) {
 	}
 }
 
+func TestPodSelector(t *testing.T) {
+	all := &metav1.LabelSelector{}
+	front := &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "front"}}
+	notFront := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"front"}}}}
+	noPod := func(f *Facts) { f.Pod, f.Services = nil, nil }
+	gone := func(f *Facts) { f.Pod, f.PodProblem = nil, "pod shop/web-0 is gone" }
+	for name, c := range map[string]struct {
+		pods    *metav1.LabelSelector
+		account string
+		facts   func(*Facts)
+		want    Verdict
+	}{
+		"labels that the pod has":                {front, "web", nil, Permit},
+		"labels that the pod has not":            {notFront, "web", nil, NoOpinion},
+		"labels of a pod without any":            {front, "web", func(f *Facts) { f.Pod.Labels = nil }, NoOpinion},
+		"no such label on a pod without any":     {notFront, "web", func(f *Facts) { f.Pod.Labels = nil }, Permit},
+		"annotations are not labels":             {front, "web", func(f *Facts) { f.Pod.Labels, f.Pod.Annotations = nil, map[string]string{"tier": "front"} }, NoOpinion},
+		"every pod":                              {all, "web", nil, Permit},
+		"every pod, but there is none":           {all, "web", noPod, NoOpinion},
+		"no such label, but there is no pod":     {notFront, "web", noPod, NoOpinion},
+		"no selector and no pod":                 {nil, "web", noPod, Permit},
+		"pod is gone":                            {front, "web", gone, Deny},
+		"pod is gone, another account":           {front, "api", gone, NoOpinion},
+		"pod is gone, no selector":               {nil, "web", gone, Deny},
+		"pod is gone, another namespace's facts": {front, "web", func(f *Facts) { gone(f); f.Namespace.Name = "bank" }, NoOpinion},
+		"another account":                        {front, "api", nil, NoOpinion},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := named(t, "p", func(s *v1alpha1.CertificatePolicySpec) {
+				s.Requesters.ServiceAccounts, s.Requesters.PodSelector = []string{c.account}, c.pods
+			})
+			facts := plainFacts(func(f *Facts) { f.Pod.Labels = map[string]string{"tier": "front"} })
+			if c.facts != nil {
+				c.facts(&facts)
+			}
+			if d := Decide(plainRequest(), facts, []*Policy{p}); d.Verdict != c.want {
+				t.Errorf("got %v: %s", d.Verdict, d.Message())
+			}
+		})
+	}
+	t.Run("users and groups need no pod", func(t *testing.T) {
+		for _, change := range []func(*v1alpha1.Requesters){
+			func(r *v1alpha1.Requesters) { r.Users = []string{"jane"} },
+			func(r *v1alpha1.Requesters) { r.Groups = []string{"ops"} },
+		} {
+			p := named(t, "p", func(s *v1alpha1.CertificatePolicySpec) { s.Requesters.PodSelector = front; change(&s.Requesters) })
+			req := plainRequest(func(r *csr.Request) { r.Requester = csr.Requester{Username: "jane", Groups: []string{"ops"}} })
+			if d := Decide(req, Facts{}, []*Policy{p}); d.Verdict != Permit {
+				t.Errorf("got %v: %s", d.Verdict, d.Message())
+			}
+		}
+	})
+}
+
 func TestSelectionBySignerName(t *testing.T) {
 	p := mustCompile(t, plainPolicy(func(s *v1alpha1.CertificatePolicySpec) {
 		s.SignerNames = []string{"example.com/one", "example.com/two"}

@@ -23,3 +23,7 @@ func TrustConfigMapKey(signerName string) string {
 
 // IndexSignerName is the name of the index of cached Signers and CertificatePolicies by the signerNames that they name.
 const IndexSignerName = "signerName"
+
+// AnnotationReview is the annotation of a CertificateSigningRequest that waits for a person. It says in plain words what is
+// to be decided. Nothing is ever decided by it.
+const AnnotationReview = "certwright.dev/review"

@@ -184,6 +184,14 @@ type SignerStatus struct {
 	// +optional
 	CANotAfter *metav1.Time `json:"caNotAfter,omitempty"`
 
+	// Backends says what is known of the CA of each backend, also while it is in trouble. A managed CA that is known here, and
+	// has not expired, is never replaced by a new one without a person's word.
+	//
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Backends []BackendStatus `json:"backends,omitempty"`
+
 	// TrustBundle names what was published for those who verify this Signer's certificates, such as
 	// "clustertrustbundle/example.com:internal:certwright".
 	//
@@ -195,6 +203,18 @@ type SignerStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// BackendStatus is what is known of the CA that a backend signs with.
+type BackendStatus struct {
+	// Name of the backend.
+	Name string `json:"name"`
+
+	// Root is the SHA-256 fingerprint of the root that those who verify must trust, in hexadecimal digits.
+	Root string `json:"root"`
+
+	// CANotAfter is when the first CA certificate between the root and what is signed expires, the root included.
+	CANotAfter metav1.Time `json:"caNotAfter"`
 }
 
 // SignerList is a list of Signers.

@@ -14,22 +14,22 @@ type MatchCondition struct {
 	// Expression is CEL and yields a bool. A request for which it fails to yield one is selected and not permitted.
 	//
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=16384
+	// +kubebuilder:validation:MaxLength=4096
 	Expression string `json:"expression"`
 }
 
 // Validation is a CEL expression that must be true of a request. Expressions have Kubernetes' own CEL libraries and these
 // variables; all but request come from the cluster:
 //
-//	request    signerName, dnsNames, ipAddresses, uris, emailAddresses, subject, key, usages, duration, isCA
-//	requester  username, uid, groups, namespace, serviceAccount, pod (name, labels, annotations, node, owner, ips)
-//	namespace  name, labels
-//	services   the Services that select the requester's pod: name, headless
+//	request          signerName, dnsNames, ipAddresses, uris, emailAddresses, subject, key, usages, duration, isCA
+//	requester        username, uid, groups, namespace, serviceAccount, pod (name, labels, annotations, node, owner, ips)
+//	namespaceObject  name, labels; null for a requester that is no service account
+//	services         the Services that select the requester's pod: name, headless
 type Validation struct {
 	// Expression is CEL and yields a bool. A request for which it fails to yield one is not permitted.
 	//
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=16384
+	// +kubebuilder:validation:MaxLength=4096
 	Expression string `json:"expression"`
 
 	// Message says what is allowed, to whom asked for something else. Default: the expression itself.
@@ -40,7 +40,7 @@ type Validation struct {
 
 	// MessageExpression is CEL and yields the message as a string. Where it fails, Message holds.
 	//
-	// +kubebuilder:validation:MaxLength=16384
+	// +kubebuilder:validation:MaxLength=4096
 	// +optional
 	MessageExpression string `json:"messageExpression,omitempty"`
 }

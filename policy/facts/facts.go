@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -100,7 +101,17 @@ func problem(pod *corev1.Pod, identity csr.PodIdentity, requester csr.Requester)
 
 // podFacts leaves out the addresses of a pod in its node's network: they are not its own.
 func podFacts(pod *corev1.Pod) *policy.Pod {
-	facts := &policy.Pod{Name: pod.Name, Hostname: pod.Spec.Hostname, Subdomain: pod.Spec.Subdomain}
+	facts := &policy.Pod{
+		Name:        pod.Name,
+		Hostname:    pod.Spec.Hostname,
+		Subdomain:   pod.Spec.Subdomain,
+		Labels:      pod.Labels,
+		Annotations: pod.Annotations,
+		Node:        pod.Spec.NodeName,
+	}
+	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
+		facts.Owner = &policy.Owner{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name}
+	}
 	if pod.Spec.HostNetwork {
 		return facts
 	}

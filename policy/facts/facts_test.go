@@ -118,21 +118,42 @@ func TestPod(t *testing.T) {
 }
 
 func TestPodFacts(t *testing.T) {
-	own := []netip.Addr{netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("fd00::7")}
+	yes, no := true, false
+	ips := func(addrs ...string) func(*policy.Pod) {
+		return func(p *policy.Pod) {
+			p.IPs = nil
+			for _, a := range addrs {
+				p.IPs = append(p.IPs, netip.MustParseAddr(a))
+			}
+		}
+	}
+	owners := func(refs ...metav1.OwnerReference) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.OwnerReferences = refs }
+	}
 	for name, c := range map[string]struct {
-		pod     func(*corev1.Pod)
-		ips     []netip.Addr
-		pending bool
+		pod  func(*corev1.Pod)
+		want func(*policy.Pod) // changes what is so for every pod
 	}{
-		"own addresses":        {func(*corev1.Pod) {}, own, false},
-		"node's network":       {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, nil, false},
-		"no address yet":       {func(p *corev1.Pod) { p.Status.PodIPs, p.Status.PodIP = nil, "" }, nil, true},
-		"address that is none": {func(p *corev1.Pod) { p.Status.PodIPs[0].IP = "x" }, own[1:], false},
-		"mapped address":       {func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "::ffff:10.1.2.3"}} }, own[:1], false},
+		"own addresses":        {func(*corev1.Pod) {}, ips("10.1.2.3", "fd00::7")},
+		"node's network":       {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, ips()},
+		"no address yet":       {func(p *corev1.Pod) { p.Status.PodIPs, p.Status.PodIP = nil, "" }, func(p *policy.Pod) { p.IPs, p.IPsPending = nil, true }},
+		"address that is none": {func(p *corev1.Pod) { p.Status.PodIPs[0].IP = "x" }, ips("fd00::7")},
+		"mapped address":       {func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "::ffff:10.1.2.3"}} }, ips("10.1.2.3")},
+		"no labels":            {func(p *corev1.Pod) { p.Labels = nil }, func(p *policy.Pod) { p.Labels = nil }},
+		"annotations":          {func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, func(p *policy.Pod) { p.Annotations = map[string]string{"a": "b"} }},
+		"controller": {
+			owners(metav1.OwnerReference{APIVersion: "v1", Kind: "Node", Name: "n1", Controller: &no}, metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "x", Controller: &yes}),
+			func(p *policy.Pod) {
+				p.Owner = &policy.Owner{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db"}
+			},
+		},
+		"owners that do not control": {owners(metav1.OwnerReference{Kind: "Node", Name: "n1"}, metav1.OwnerReference{Kind: "Node", Name: "n2", Controller: &no}), func(*policy.Pod) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := gather(t, requester(), namespace(), pod(c.pod))
-			want := &policy.Pod{Name: "web-0", Hostname: "host-0", Subdomain: "db", IPs: c.ips, IPsPending: c.pending}
+			want := &policy.Pod{Name: "web-0", Hostname: "host-0", Subdomain: "db", Labels: map[string]string{"app": "web", "tier": "front"}, Node: "n1"}
+			ips("10.1.2.3", "fd00::7")(want)
+			c.want(want)
 			if !reflect.DeepEqual(got.Pod, want) {
 				t.Errorf("got %+v, want %+v", got.Pod, want)
 			}
@@ -246,7 +267,12 @@ func TestTrouble(t *testing.T) {
 						}
 						return c.Get(ctx, key, o, opts...)
 					},
-					List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return trouble },
+					List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+						if kind == "Services" {
+							return trouble
+						}
+						return c.List(ctx, list, opts...)
+					},
 				})
 				got, err := Gatherer{TrustDomain: "td.example", Pods: reader}.Gather(context.Background(), reader, requester())
 				if !errors.Is(err, trouble) || !strings.Contains(err.Error(), kind) || !strings.Contains(err.Error(), "shop") {
@@ -257,6 +283,14 @@ func TestTrouble(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestPersonNeedsNoReader shows that nothing is read about a requester that is no service account.
+func TestPersonNeedsNoReader(t *testing.T) {
+	got, err := Gatherer{TrustDomain: "td.example"}.Gather(context.Background(), nil, csr.Requester{Username: "jane"})
+	if want := (policy.Facts{TrustDomain: "td.example"}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

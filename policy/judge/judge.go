@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -34,6 +35,13 @@ type Judge struct {
 
 	mu       sync.Mutex
 	compiled map[types.UID]Compiled
+	sets     map[string]set // by signerName
+}
+
+// set is the index of policies that was made last.
+type set struct {
+	members map[*policy.Policy]bool
+	index   *policy.Set
 }
 
 // Compiled is what became of the newest known generation of a CertificatePolicy.
@@ -56,6 +64,7 @@ func New(cached, live client.Reader, trustDomain, clusterDomain string) *Judge {
 		live:     live,
 		facts:    facts.Gatherer{TrustDomain: trustDomain, ClusterDomain: clusterDomain, Pods: live},
 		compiled: map[types.UID]Compiled{},
+		sets:     map[string]set{},
 	}
 }
 
@@ -98,33 +107,63 @@ func (j *Judge) Follow(ctx context.Context, informers cache.Informers) error {
 	return nil
 }
 
-// Decide decides about a request. An error is trouble, never a verdict: ask again later.
+// WaitError is why a request cannot be decided about yet, where that is known to pass soon.
+type WaitError struct {
+	// After is when to ask again.
+	After time.Duration
+	// Reason says what is missing.
+	Reason string
+}
+
+func (e *WaitError) Error() string { return e.Reason }
+
+// addressesAfter is how long a kubelet takes, as a rule, to tell the addresses of a pod whose containers run.
+const addressesAfter = 2 * time.Second
+
+// Decide decides about a request. An error, such as a *WaitError, is trouble and never a verdict: ask again later.
 func (j *Judge) Decide(ctx context.Context, req csr.Request) (policy.Decision, error) {
-	var cached v1alpha1.CertificatePolicyList
-	err := j.cached.List(ctx, &cached, client.MatchingFields{v1alpha1.IndexSignerName: req.SignerName}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return policy.Decision{}, fmt.Errorf("listing cached certificate policies: %w", err)
-	}
-	if d, _, err := j.decide(ctx, j.cached, req, cached.Items); err != nil || d.Verdict == policy.Permit {
+	if d, _, err := j.decideCached(ctx, req); err != nil || d.Verdict == policy.Permit {
 		return d, err
 	}
-
 	var live v1alpha1.CertificatePolicyList
 	if err := j.live.List(ctx, &live); err != nil {
 		return policy.Decision{}, fmt.Errorf("listing certificate policies: %w", err)
 	}
 	j.forgetAllBut(live.Items)
-	d, wait, err := j.decide(ctx, j.live, req, live.Items)
+	return conclude(j.decide(ctx, j.live, req, live.Items))
+}
+
+// Reconsider decides again about a request that no policy selected when Decide was asked before. As long as the caches know of
+// none either, that stays so: whoever files thousands of such requests does not have each looked up in the API server over
+// and over. Anything else is for Decide.
+func (j *Judge) Reconsider(ctx context.Context, req csr.Request) (policy.Decision, error) {
+	d, wait, err := j.decideCached(ctx, req)
+	if err != nil || d.Verdict == policy.NoOpinion {
+		return conclude(d, wait, err)
+	}
+	return j.Decide(ctx, req)
+}
+
+func conclude(d policy.Decision, wait, err error) (policy.Decision, error) {
 	if err == nil && d.Verdict != policy.Permit && wait != nil {
 		return policy.Decision{}, wait
 	}
 	return d, err
 }
 
+func (j *Judge) decideCached(ctx context.Context, req csr.Request) (d policy.Decision, wait, err error) {
+	var cached v1alpha1.CertificatePolicyList
+	err = j.cached.List(ctx, &cached, client.MatchingFields{v1alpha1.IndexSignerName: req.SignerName}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return policy.Decision{}, nil, fmt.Errorf("listing cached certificate policies: %w", err)
+	}
+	return j.decide(ctx, j.cached, req, cached.Items)
+}
+
 // decide returns the decision of the policies in force for the request's signerName, and in wait why a refusal is not final
 // if it is not. What a policy in force speaks of is what its last good generation says.
 func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Request, items []v1alpha1.CertificatePolicy) (d policy.Decision, wait, err error) {
-	var policies []*policy.Policy
+	policies := make([]*policy.Policy, 0, len(items))
 	var broken []string
 	for i := range items {
 		switch c := j.Compile(&items[i]); {
@@ -135,6 +174,7 @@ func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Reques
 		}
 	}
 	if len(broken) > 0 {
+		slices.Sort(broken)
 		wait = fmt.Errorf("a refusal must wait until these certificate policies are mended (kubectl describe certificatepolicy): %s",
 			strings.Join(broken, ", "))
 	}
@@ -146,9 +186,28 @@ func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Reques
 		return policy.Decision{}, nil, err
 	}
 	if wait == nil && len(req.IPAddresses) > 0 && gathered.Pod != nil && gathered.Pod.IPsPending {
-		wait = fmt.Errorf("a refusal must wait until the API server knows the addresses of pod %s/%s", gathered.Namespace.Name, gathered.Pod.Name)
+		wait = &WaitError{After: addressesAfter, Reason: fmt.Sprintf(
+			"a refusal must wait until the API server knows the addresses of pod %s/%s", gathered.Namespace.Name, gathered.Pod.Name)}
 	}
-	return policy.Decide(req, gathered, policies), wait, nil
+	return j.index(req.SignerName, policies).Decide(req, gathered), wait, nil
+}
+
+// index returns the policies for a signerName as a set, which is made anew only when they are others than the last time.
+// They come in any order.
+func (j *Judge) index(signerName string, policies []*policy.Policy) *policy.Set {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	known := j.sets[signerName]
+	if len(known.members) == len(policies) && !slices.ContainsFunc(policies, func(p *policy.Policy) bool { return !known.members[p] }) {
+		return known.index
+	}
+	slices.SortFunc(policies, func(a, b *policy.Policy) int { return strings.Compare(a.Name, b.Name) })
+	made := set{members: make(map[*policy.Policy]bool, len(policies)), index: policy.NewSet(policies)}
+	for _, p := range policies {
+		made.members[p] = true
+	}
+	j.sets[signerName] = made
+	return made.index
 }
 
 // Compile compiles a CertificatePolicy, once for each generation. A generation that is wrong leaves the one before it in
@@ -176,6 +235,7 @@ func (j *Judge) forgetAllBut(items []v1alpha1.CertificatePolicy) {
 	for uid := range j.compiled {
 		if !slices.ContainsFunc(items, func(p v1alpha1.CertificatePolicy) bool { return p.UID == uid }) {
 			delete(j.compiled, uid)
+			clear(j.sets)
 		}
 	}
 }

@@ -1,16 +1,16 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package policy
+package pattern
 
 import (
 	"net/url"
 	"strings"
 )
 
-// matchDNSName reports whether a requested DNS name matches an expanded pattern: label by label, without regard to the case
+// MatchDNSName reports whether a requested DNS name matches an expanded pattern: label by label, without regard to the case
 // of ASCII letters. A * in the pattern stands for one label that is not itself a *; wildcards allows that too, for the first label.
-func matchDNSName(pattern, name string, wildcards bool) bool {
+func MatchDNSName(pattern, name string, wildcards bool) bool {
 	for first := true; ; first = false {
 		p, morePattern, pok := strings.Cut(pattern, ".")
 		n, moreName, nok := strings.Cut(name, ".")
@@ -33,9 +33,9 @@ func matchDNSName(pattern, name string, wildcards bool) bool {
 	}
 }
 
-// matchURI reports whether a requested URI matches an expanded pattern: scheme and host without regard to case, the path
+// MatchURI reports whether a requested URI matches an expanded pattern: scheme and host without regard to case, the path
 // segment by segment, where * in the pattern stands for one segment that is a name. A query never matches.
-func matchURI(pattern string, uri *url.URL) bool {
+func MatchURI(pattern string, uri *url.URL) bool {
 	scheme, rest, ok := strings.Cut(pattern, "://")
 	if !ok || uri.RawQuery != "" || uri.ForceQuery || uri.Fragment != "" || uri.User != nil || uri.Opaque != "" {
 		return false
@@ -70,16 +70,16 @@ func isName(segment string) bool {
 	return err == nil && text != "" && text != "." && text != ".." && !strings.ContainsAny(text, `/\`)
 }
 
-// matchEmail reports whether a requested email address matches an expanded pattern: the domain without regard to case
+// MatchEmail reports whether a requested email address matches an expanded pattern: the domain without regard to case
 // (RFC 5321, section 2.4), the local part exactly, or any if it is * in the pattern.
-func matchEmail(pattern, address string) bool {
+func MatchEmail(pattern, address string) bool {
 	wantLocal, wantDomain, _ := strings.Cut(pattern, "@")
 	local, domain, _ := strings.Cut(address, "@")
 	return local != "" && domain != "" && (wantLocal == "*" || wantLocal == local) && equalFold(wantDomain, domain)
 }
 
-// matchGlob reports whether text matches an expanded pattern in which * stands for any run of characters, none included.
-func matchGlob(pattern, text string) bool {
+// MatchGlob reports whether text matches an expanded pattern in which * stands for any run of characters, none included.
+func MatchGlob(pattern, text string) bool {
 	pieces := strings.Split(pattern, "*")
 	if len(pieces) == 1 {
 		return pattern == text

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package policy
+package pattern
 
 import (
 	"net/url"
@@ -75,11 +75,11 @@ func TestMatchDNSName(t *testing.T) {
 		"pattern in the name":            {"a.example.com", "*", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := matchDNSName(c.pattern, c.name, false); got != c.plain {
-				t.Errorf("matchDNSName(%q, %q, false) = %v", c.pattern, c.name, got)
+			if got := MatchDNSName(c.pattern, c.name, false); got != c.plain {
+				t.Errorf("MatchDNSName(%q, %q, false) = %v", c.pattern, c.name, got)
 			}
-			if got := matchDNSName(c.pattern, c.name, true); got != c.wildcard {
-				t.Errorf("matchDNSName(%q, %q, true) = %v", c.pattern, c.name, got)
+			if got := MatchDNSName(c.pattern, c.name, true); got != c.wildcard {
+				t.Errorf("MatchDNSName(%q, %q, true) = %v", c.pattern, c.name, got)
 			}
 		})
 	}
@@ -154,13 +154,13 @@ func TestMatchURI(t *testing.T) {
 		"pattern with another scheme": {"https:td/a", "https://td/a", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := matchURI(c.pattern, mustURL(t, c.uri)); got != c.want {
-				t.Errorf("matchURI(%q, %q) = %v", c.pattern, c.uri, got)
+			if got := MatchURI(c.pattern, mustURL(t, c.uri)); got != c.want {
+				t.Errorf("MatchURI(%q, %q) = %v", c.pattern, c.uri, got)
 			}
 		})
 	}
 	t.Run("opaque text that looks whole", func(t *testing.T) {
-		if matchURI("https://td/a", &url.URL{Scheme: "https", Host: "td", Path: "/a", Opaque: "//evil/a"}) {
+		if MatchURI("https://td/a", &url.URL{Scheme: "https", Host: "td", Path: "/a", Opaque: "//evil/a"}) {
 			t.Error("matched")
 		}
 	})
@@ -193,8 +193,8 @@ func TestMatchEmail(t *testing.T) {
 		"* in the mailbox is no": {"o*@example.com", "ops@example.com", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := matchEmail(c.pattern, c.address); got != c.want {
-				t.Errorf("matchEmail(%q, %q) = %v", c.pattern, c.address, got)
+			if got := MatchEmail(c.pattern, c.address); got != c.want {
+				t.Errorf("MatchEmail(%q, %q) = %v", c.pattern, c.address, got)
 			}
 		})
 	}
@@ -236,9 +236,18 @@ func TestMatchGlob(t *testing.T) {
 		"again after a dead end":   {"*ab*c", "aab-abc", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := matchGlob(c.pattern, c.text); got != c.want {
-				t.Errorf("matchGlob(%q, %q) = %v", c.pattern, c.text, got)
+			if got := MatchGlob(c.pattern, c.text); got != c.want {
+				t.Errorf("MatchGlob(%q, %q) = %v", c.pattern, c.text, got)
 			}
 		})
 	}
+}
+
+func mustURL(t testing.TB, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }

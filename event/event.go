@@ -86,7 +86,7 @@ func name(csr *certificatesv1.CertificateSigningRequest, reason string) string {
 // shorten cuts text to at most limit bytes, at a whole character, and says so at its end. What is not UTF-8, as in the
 // words of a broken backend, is marked.
 func shorten(text string, limit int) string {
-	const end = "… (cut: see the conditions in kubectl get csr -o yaml)"
+	const end = "… (cut: see kubectl get csr -o yaml)"
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) <= limit {
 		return text

@@ -9,11 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,6 +21,8 @@ import (
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/event"
 	"github.com/certwright/certwright/policy"
+	"github.com/certwright/certwright/policy/judge"
+	"github.com/certwright/certwright/policy/quota"
 )
 
 // Reasons of conditions and events.
@@ -29,30 +31,56 @@ const (
 	ReasonDenied      = "PolicyDenies"
 	ReasonNoPolicy    = "NoPolicy"
 	ReasonManual      = "WaitingForApproval"
+	ReasonQuota       = "QuotaExceeded"
+	ReasonAuditDenies = "AuditDenies"
 	ReasonUndecidable = "PolicyUndecidable"
 )
 
-// unselected is how long a request that no policy selects waits before it is looked at again, for changes of labels that
-// nothing else would notice. A new policy is noticed at once.
-const unselected = 5 * time.Minute
+// remembered bounds what is kept in memory about requests that were looked at before. What is forgotten costs reads.
+const remembered = 1 << 16
 
-// Judge decides about a parsed request; an error is trouble that passes.
+// Judge decides about a parsed request; an error is trouble that passes. Reconsider is for one that no policy selected when
+// Decide was asked before.
 type Judge interface {
 	Decide(ctx context.Context, req csr.Request) (policy.Decision, error)
+	Reconsider(ctx context.Context, req csr.Request) (policy.Decision, error)
 }
 
-// Reconciler approves or denies one CertificateSigningRequest at a time.
-type Reconciler struct {
-	Client  client.Client
+// Config is what an approver is made of.
+type Config struct {
+	// Client writes, and reads from a cache.
+	Client client.Client
+	// Live reads from the API server.
+	Live    client.Reader
 	Judge   Judge
+	Audits  *Audits
 	Teller  event.Teller
 	Metrics *Metrics
 	Clock   clock.PassiveClock
 }
 
+// Reconciler approves or denies one CertificateSigningRequest at a time.
+type Reconciler struct {
+	Config
+	quotas *quota.Limiter
+	// unselected holds the UIDs of requests that no policy selected. reviewed holds the UIDs of those that say what a person has
+	// to decide, and their resourceVersion: who changes one may want people to read something else.
+	unselected, reviewed *lru.Cache
+}
+
+// New returns an approver.
+func New(c Config) *Reconciler {
+	return &Reconciler{Config: c, quotas: quota.New(c.Clock, ledger{c.Client}), unselected: lru.New(remembered), reviewed: lru.New(remembered)}
+}
+
+// undecided reports whether nobody decided about a request yet.
+func undecided(o *certificatesv1.CertificateSigningRequest) bool {
+	return !csr.IsApproved(o) && !csr.IsFinished(o)
+}
+
 // Reconcile decides about the request unless somebody did before.
 func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.CertificateSigningRequest) (ctrl.Result, error) {
-	if csr.IsApproved(object) || csr.IsFinished(object) || csr.IsKubernetesSigner(object.Spec.SignerName) {
+	if !undecided(object) || csr.IsKubernetesSigner(object.Spec.SignerName) {
 		return ctrl.Result{}, nil
 	}
 	ours, err := r.ours(ctx, object.Spec.SignerName)
@@ -65,38 +93,68 @@ func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.Certi
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}
-	decision, err := r.Judge.Decide(ctx, req)
+	decision, err := r.decide(ctx, req)
 	if err != nil {
-		r.Teller.Warn(ctx, object, ReasonUndecidable, fmt.Sprintf("The request stays pending and is tried again: %v.", err))
-		return ctrl.Result{}, err
+		return r.undecidable(ctx, object, err)
 	}
 	r.Metrics.decided(object.Spec.SignerName, decision)
+	r.report(ctx, object, decision.Audits)
 	switch {
 	case decision.Verdict == policy.Deny:
 		return ctrl.Result{}, r.deny(ctx, object, ReasonDenied, decision.Message())
 	case decision.Verdict == policy.Permit && decision.Approval == v1alpha1.ApprovalAutomatic:
-		return ctrl.Result{}, r.write(ctx, object, certificatesv1.CertificateApproved, ReasonPermitted, decision.Message())
+		return r.approve(ctx, object, req, decision)
 	case decision.Verdict == policy.Permit:
-		r.Teller.Inform(ctx, object, ReasonManual, fmt.Sprintf("%s It waits for a person: %s.", decision.Message(), commands(object.Name)))
-		return ctrl.Result{}, nil
+		return r.present(ctx, object, req, decision)
 	default:
 		r.Teller.Warn(ctx, object, ReasonNoPolicy, fmt.Sprintf(
 			"%s Requester: %q; signerName: %s. The request stays pending until a CertificatePolicy selects it.",
 			decision.Message(), object.Spec.Username, object.Spec.SignerName))
-		return ctrl.Result{RequeueAfter: unselected}, nil
+		return ctrl.Result{RequeueAfter: r.rarer(object, unselectedAgain, time.Hour)}, nil
 	}
 }
 
-// plainName matches names of requests that mean nothing to a shell and are no flag to kubectl.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]*$`)
+// unselectedAgain is how long a request that no policy selects waits at first before it is looked at again, for changes of
+// labels that nothing else would notice. A new policy is noticed at once.
+const unselectedAgain = 5 * time.Minute
 
-// commands returns what a person runs to decide about a request. Whoever creates a request gives it almost any name, so one
-// that a shell would act on is not put into a command that people copy.
-func commands(name string) string {
-	if !plainName.MatchString(name) {
-		return fmt.Sprintf("kubectl certificate approve NAME, or kubectl certificate deny NAME, where NAME is %q, to be quoted with care", name)
+// decide asks the judge. A request that no policy selects is looked up in the API server once, not each time.
+func (r *Reconciler) decide(ctx context.Context, req csr.Request) (policy.Decision, error) {
+	ask := r.Judge.Decide
+	if _, known := r.unselected.Get(req.UID); known {
+		ask = r.Judge.Reconsider
 	}
-	return fmt.Sprintf("kubectl certificate approve %s, or kubectl certificate deny %s", name, name)
+	decision, err := ask(ctx, req)
+	if err == nil && decision.Verdict == policy.NoOpinion {
+		r.unselected.Add(req.UID, nil)
+	}
+	return decision, err
+}
+
+// undecidable has a request wait for trouble to pass. What passes by itself within moments is not told.
+func (r *Reconciler) undecidable(ctx context.Context, object *certificatesv1.CertificateSigningRequest, err error) (ctrl.Result, error) {
+	const moments = time.Minute
+	var wait *judge.WaitError
+	soon := errors.As(err, &wait)
+	if !soon || r.age(object) > moments {
+		r.Teller.Warn(ctx, object, ReasonUndecidable, fmt.Sprintf("The request stays pending and is tried again: %v.", err))
+	}
+	if soon {
+		return ctrl.Result{RequeueAfter: r.rarer(object, wait.After, time.Minute)}, nil
+	}
+	return ctrl.Result{}, err
+}
+
+// rarer returns when to look again at a request: the older it is, the more rarely, within these bounds.
+func (r *Reconciler) rarer(object *certificatesv1.CertificateSigningRequest, soonest, latest time.Duration) time.Duration {
+	return max(soonest, min(r.age(object)/2, latest))
+}
+
+func (r *Reconciler) age(object *certificatesv1.CertificateSigningRequest) time.Duration {
+	if object.CreationTimestamp.IsZero() {
+		return 0
+	}
+	return r.Clock.Since(object.CreationTimestamp.Time)
 }
 
 // ours reports whether a Signer or a CertificatePolicy names the signerName.
@@ -111,24 +169,4 @@ func (r *Reconciler) ours(ctx context.Context, signerName string) (bool, error) 
 		return false, fmt.Errorf("listing certificate policies: %w", err)
 	}
 	return len(signers.Items)+len(policies.Items) > 0, nil
-}
-
-// deny denies the request and tells why in an event, as kubectl describe shows events but no messages of conditions.
-func (r *Reconciler) deny(ctx context.Context, object *certificatesv1.CertificateSigningRequest, reason, message string) error {
-	if err := r.write(ctx, object, certificatesv1.CertificateDenied, reason, message); err != nil {
-		return err
-	}
-	r.Teller.Warn(ctx, object, reason, message)
-	return nil
-}
-
-// write adds a condition. The object's resourceVersion binds the write to the very request that was judged.
-func (r *Reconciler) write(ctx context.Context, object *certificatesv1.CertificateSigningRequest, condition certificatesv1.RequestConditionType, reason, message string) error {
-	updated := object.DeepCopy()
-	csr.SetCondition(updated, condition, reason, message, r.Clock.Now())
-	if err := r.Client.SubResource("approval").Update(ctx, updated); err != nil {
-		return fmt.Errorf("writing condition %s: %w", condition, err)
-	}
-	r.Metrics.wrote(object.Spec.SignerName, condition)
-	return nil
 }

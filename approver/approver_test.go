@@ -34,7 +34,7 @@ func TestPermittedIsApprovedInOneWriteWithoutEvent(t *testing.T) {
 	if err != nil || !result.IsZero() {
 		t.Fatalf("result %v, error %v", result, err)
 	}
-	if want := []string{"update approval web"}; !slices.Equal(w.writes, want) {
+	if want := []string{"patch approval web"}; !slices.Equal(w.writes, want) {
 		t.Errorf("writes %q, want %q", w.writes, want)
 	}
 	c := only(t, w.stored(t, "web"))
@@ -55,7 +55,7 @@ func TestDeniedNamesEveryViolatedField(t *testing.T) {
 	if err != nil || !result.IsZero() {
 		t.Fatalf("result %v, error %v", result, err)
 	}
-	if want := []string{"update approval web", "create Event"}; !slices.Equal(w.writes, want) {
+	if want := []string{"patch approval web", "create Event"}; !slices.Equal(w.writes, want) {
 		t.Errorf("writes %q, want %q", w.writes, want)
 	}
 	c := only(t, w.stored(t, "web"))
@@ -98,7 +98,7 @@ func TestUnparsableIsDeniedWithTheParsersReason(t *testing.T) {
 			if _, err := w.reconcile(t, "web"); err != nil {
 				t.Fatal(err)
 			}
-			if want := []string{"update approval web", "create Event"}; !slices.Equal(w.writes, want) {
+			if want := []string{"patch approval web", "create Event"}; !slices.Equal(w.writes, want) {
 				t.Errorf("writes %q, want %q", w.writes, want)
 			}
 			condition, e := only(t, w.stored(t, "web")), w.events(t)[0]
@@ -126,7 +126,7 @@ func TestManualWaitsForAPerson(t *testing.T) {
 					t.Fatalf("result %v, error %v", result, err)
 				}
 			}
-			if want := []string{"create Event"}; !slices.Equal(w.writes, want) {
+			if want := []string{"patch " + name, "create Event"}; !slices.Equal(w.writes, want) {
 				t.Errorf("writes %q, want %q", w.writes, want)
 			}
 			e := w.events(t)[0]

@@ -121,7 +121,7 @@ func TestConflictIsReturnedWithoutEvent(t *testing.T) {
 			if _, err := w.reconcile(t, "web"); !apierrors.IsConflict(err) {
 				t.Errorf("error %v, want a conflict", err)
 			}
-			if want := []string{"update approval web"}; !slices.Equal(w.writes, want) {
+			if want := []string{"patch approval web"}; !slices.Equal(w.writes, want) {
 				t.Errorf("writes %q, want %q", w.writes, want)
 			}
 			if n := w.count(t, "certwright_approver_requests_total"); n != 0 {

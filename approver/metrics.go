@@ -8,6 +8,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 
 	"github.com/certwright/certwright/policy"
+	"github.com/certwright/certwright/policy/quota"
 )
 
 // Metrics count what the approver decides and writes.
@@ -15,6 +16,8 @@ type Metrics struct {
 	decisions  *prometheus.CounterVec
 	violations *prometheus.CounterVec
 	writes     *prometheus.CounterVec
+	quotas     *prometheus.CounterVec
+	audits     *prometheus.CounterVec
 }
 
 // NewMetrics registers the approver's metrics.
@@ -32,8 +35,16 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "certwright_approver_requests_total",
 			Help: "Requests that the approver approved or denied, by signerName and outcome (Approved, Denied).",
 		}, []string{"signer", "outcome"}),
+		quotas: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "certwright_approver_quota_waits_total",
+			Help: "Looks at permitted requests that ended in waiting for a quota, by policy and whom the quota counts together (per).",
+		}, []string{"policy", "per"}),
+		audits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "certwright_policy_audits_total",
+			Help: "Requests that policies in mode Audit spoke of, by policy and what it would have decided (outcome: Permit, Deny).",
+		}, []string{"policy", "outcome"}),
 	}
-	registry.MustRegister(m.decisions, m.violations, m.writes)
+	registry.MustRegister(m.decisions, m.violations, m.writes, m.quotas, m.audits)
 	return m
 }
 
@@ -44,6 +55,18 @@ func (m *Metrics) decided(signerName string, d policy.Decision) {
 			m.violations.WithLabelValues(denial.Policy, v.Field).Inc()
 		}
 	}
+}
+
+func (m *Metrics) queued(w *quota.Wait) {
+	m.quotas.WithLabelValues(w.Policy, string(w.Quota.Per)).Inc()
+}
+
+func (m *Metrics) audited(a policy.Audit) {
+	outcome := policy.Permit
+	if len(a.Violations) > 0 {
+		outcome = policy.Deny
+	}
+	m.audits.WithLabelValues(a.Policy, outcome.String()).Inc()
 }
 
 func (m *Metrics) wrote(signerName string, condition certificatesv1.RequestConditionType) {

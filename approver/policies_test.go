@@ -14,7 +14,6 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -25,6 +24,10 @@ import (
 func broken(p *v1alpha1.CertificatePolicy) *v1alpha1.CertificatePolicy {
 	p.Spec.Allow.DNSNames = []string{"{nonsense}.example.com"}
 	return p
+}
+
+func (w *world) policies() *PolicyReconciler {
+	return &PolicyReconciler{Client: w.Client, Judge: w.Judge.(*judge.Judge), Audits: w.Audits}
 }
 
 func (w *world) policy(t *testing.T) *v1alpha1.CertificatePolicy {
@@ -48,7 +51,7 @@ func (w *world) change(t *testing.T, p *v1alpha1.CertificatePolicy) {
 
 func TestPolicyStatus(t *testing.T) {
 	w := newWorld(t, newPolicy(v1alpha1.ApprovalAutomatic))
-	policies := &PolicyReconciler{Client: w.Client, Judge: w.Judge.(*judge.Judge)}
+	policies := w.policies()
 	reconcile := func(status metav1.ConditionStatus, reason string, texts ...string) {
 		t.Helper()
 		for range 2 { // the second time nothing has changed, and nothing is written
@@ -81,12 +84,12 @@ func TestPolicyStatus(t *testing.T) {
 
 func TestPolicyThatWasNeverGoodIsNotUsed(t *testing.T) {
 	w := newWorld(t, broken(newPolicy(v1alpha1.ApprovalAutomatic)), request(t, "web", "a.example.com"))
-	policies := &PolicyReconciler{Client: w.Client, Judge: w.Judge.(*judge.Judge)}
+	policies := w.policies()
 	if _, err := policies.Reconcile(t.Context(), w.policy(t)); err != nil {
 		t.Fatal(err)
 	}
 	c := meta.FindStatusCondition(w.policy(t).Status.Conditions, v1alpha1.ConditionReady)
-	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != ReasonInvalid || !strings.HasPrefix(c.Message, "The policy is not used: ") {
+	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != ReasonInvalid || !strings.HasPrefix(c.Message, "The policy is not used until it is mended, ") {
 		t.Errorf("condition %+v", c)
 	}
 	w.writes = nil
@@ -117,7 +120,7 @@ func TestPolicyOfAStaleCacheIsNotReported(t *testing.T) {
 	newer := broken(w.policy(t))
 	newer.Generation++
 	w.Judge.(*judge.Judge).Compile(newer)
-	policies := &PolicyReconciler{Client: w.Client, Judge: w.Judge.(*judge.Judge)}
+	policies := w.policies()
 	if _, err := policies.Reconcile(t.Context(), stale); err != nil || len(w.writes) > 0 {
 		t.Errorf("writes %q, error %v, want none", w.writes, err)
 	}
@@ -127,7 +130,7 @@ func TestPolicyStatusTroubleIsReturned(t *testing.T) {
 	w := newWorld(t, newPolicy(v1alpha1.ApprovalAutomatic))
 	down := errors.New("connection refused")
 	w.tamper = func(string, client.Object) error { return down }
-	policies := &PolicyReconciler{Client: w.Client, Judge: w.Judge.(*judge.Judge)}
+	policies := w.policies()
 	if _, err := policies.Reconcile(t.Context(), w.policy(t)); !errors.Is(err, down) || !strings.Contains(err.Error(), "clients") {
 		t.Errorf("error %v, want %v with the policy's name", err, down)
 	}
@@ -141,47 +144,8 @@ func TestPolicyMessageIsBounded(t *testing.T) {
 		p.Spec.Allow.DNSNames = append(p.Spec.Allow.DNSNames, fmt.Sprintf("{é%d%s}", i, strings.Repeat("é", 200)))
 	}
 	w := newWorld(t)
-	c := ready(w.Judge.(*judge.Judge).Compile(p))
+	c := ready(w.Judge.(*judge.Judge).Compile(p), p.Spec.Mode)
 	if len(c.Message) > 32768 || len(c.Message) < maxMessage/2 || !utf8.ValidString(c.Message) {
 		t.Errorf("message of %d bytes, valid UTF-8 %t", len(c.Message), utf8.ValidString(c.Message))
-	}
-}
-
-func TestPendingRequestsOfASignerName(t *testing.T) {
-	named := func(name, signerName string, conditions ...certificatesv1.RequestConditionType) *certificatesv1.CertificateSigningRequest {
-		r := request(t, name, "a.example.com")
-		r.Spec.SignerName = signerName
-		for _, c := range conditions {
-			withCondition(r, c)
-		}
-		return r
-	}
-	issued := named("issued", signerName, certificatesv1.CertificateApproved)
-	issued.Status.Certificate = []byte("x")
-	w := newWorld(t, issued,
-		named("pending", signerName),
-		named("pending-too", "example.com/second"),
-		named("other", "example.com/other"),
-		named("approved", signerName, certificatesv1.CertificateApproved),
-		named("denied", signerName, certificatesv1.CertificateDenied),
-		named("failed", signerName, certificatesv1.CertificateFailed),
-	)
-	names := func(signerNames ...string) []string {
-		var all []string
-		for _, r := range w.pending(t.Context(), signerNames...) {
-			all = append(all, r.Name)
-		}
-		slices.Sort(all)
-		return all
-	}
-	if got, want := names(signerName, "example.com/second"), []string{"pending", "pending-too"}; !slices.Equal(got, want) {
-		t.Errorf("pending are %q, want %q", got, want)
-	}
-	if got := names(); len(got) > 0 {
-		t.Errorf("pending for no signerName are %q", got)
-	}
-	w.readErr = func(runtime.Object) error { return errors.New("connection refused") }
-	if got := names(signerName); len(got) > 0 {
-		t.Errorf("pending are %q although they cannot be listed", got)
 	}
 }

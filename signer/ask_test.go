@@ -100,7 +100,7 @@ func TestNextBackendServes(t *testing.T) {
 			if _, err := w.reconcile(t); err != nil {
 				t.Fatal(err)
 			}
-			if want := []string{"update status web"}; !slices.Equal(w.writes, want) || len(issued(t, w)) != 2 {
+			if want := []string{"patch status web"}; !slices.Equal(w.writes, want) || len(issued(t, w)) != 2 {
 				t.Errorf("writes %q, want %q", w.writes, want)
 			}
 			if n := w.count(t, "certwright_signer_backend_seconds", "first", "error") + w.count(t, "certwright_signer_backend_seconds", "local", "ok"); n != 2 {

@@ -18,10 +18,8 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	testingclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -62,8 +60,10 @@ type world struct {
 	registry *prometheus.Registry
 	// backends are what the Signer's backends are, by name.
 	backends map[string]Backend
-	// writes are all that were made or tried, such as "update status web" and "create Event".
+	// writes are all that were made or tried, such as "patch status web" and "create Event".
 	writes []string
+	// patches are the bodies of those writes that are patches of a subresource.
+	patches []string
 	// tamper, if set, is called before each write of a subresource; its error takes the place of the write.
 	tamper func(subresource string, o client.Object) error
 	// readErr, if set, is asked before each read; its error takes the place of the read.
@@ -94,17 +94,17 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	w.Reconciler = &Reconciler{
 		Client: c, Judge: judge.New(c, c, "cluster.local", "cluster.local"), Metrics: NewMetrics(w.registry), Clock: clock,
 		Teller: event.Teller{Client: c, Component: "certwright-signer", Instance: "pod-0", Clock: clock},
-		Registry: NewRegistry(c, func(_ *v1alpha1.Signer, config v1alpha1.Backend) (Backend, error) {
-			if b := w.backends[config.Name]; b != nil {
+		Registry: NewRegistry(c, func(config BackendConfig) (Backend, error) {
+			if b := w.backends[config.Backend.Name]; b != nil {
 				return b, nil
 			}
-			return nil, fmt.Errorf("there is no backend %s", config.Name)
+			return nil, fmt.Errorf("there is no backend %s", config.Backend.Name)
 		}),
 	}
 	return w
 }
 
-// funcs note the writes. A write to a subresource is refused as the API server refuses it: when the UID is another one.
+// funcs note the writes.
 func (w *world) funcs() interceptor.Funcs {
 	note := func(verb string, o client.Object) {
 		w.writes = append(w.writes, fmt.Sprintf("%s %s", verb, o.GetName()))
@@ -147,6 +147,16 @@ func (w *world) funcs() interceptor.Funcs {
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 			note("patch "+sub, o)
+			if w.tamper != nil {
+				if err := w.tamper(sub, o); err != nil {
+					return err
+				}
+			}
+			data, err := p.Data(o)
+			if err != nil {
+				return err
+			}
+			w.patches = append(w.patches, string(data))
 			return c.SubResource(sub).Patch(ctx, o, p, opts...)
 		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
@@ -156,20 +166,9 @@ func (w *world) funcs() interceptor.Funcs {
 					return err
 				}
 			}
-			stored := o.DeepCopyObject().(client.Object)
-			if err := c.Get(ctx, client.ObjectKeyFromObject(o), stored); err != nil {
-				return err
-			}
-			if stored.GetUID() != o.GetUID() {
-				return conflict(o)
-			}
 			return c.SubResource(sub).Update(ctx, o, opts...)
 		},
 	}
-}
-
-func conflict(o client.Object) error {
-	return apierrors.NewConflict(schema.GroupResource{Resource: "certificatesigningrequests"}, o.GetName(), fmt.Errorf("changed"))
 }
 
 // reconcile reads the request, as the controller does, and reconciles it.

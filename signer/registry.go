@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,10 +19,21 @@ import (
 	"github.com/certwright/certwright/csr"
 )
 
-// NewBackend makes a backend from its configuration in a Signer. It is the one place that knows all kinds of backends.
-type NewBackend func(signer *v1alpha1.Signer, config v1alpha1.Backend) (Backend, error)
+// BackendConfig is all that a backend is made from.
+type BackendConfig struct {
+	// Signer is the name of the Signer, SignerName its spec.signerName.
+	Signer, SignerName string
+	// IsCA is the Signer's limit of that name.
+	IsCA bool
+	// Backend is the backend's entry in the Signer.
+	Backend v1alpha1.Backend
+}
 
-// Registry keeps the backends of every Signer, made anew when the Signer's spec changes. It is safe for concurrent use.
+// NewBackend makes a backend. It is the one place that knows all kinds of backends.
+type NewBackend func(BackendConfig) (Backend, error)
+
+// Registry keeps the backends of every Signer. When a Signer's spec changes, those backends that do not change live on, as
+// they may know things that cannot be read again, such as the last good CA. It is safe for concurrent use.
 type Registry struct {
 	reader     client.Reader
 	newBackend NewBackend
@@ -41,7 +53,8 @@ type Signer struct {
 
 type namedBackend struct {
 	Backend
-	name string
+	name   string
+	config BackendConfig
 }
 
 // NewRegistry returns a registry that reads Signers from a cache with the index v1alpha1.IndexSignerName.
@@ -78,7 +91,8 @@ func (r *Registry) owner(ctx context.Context, signerName string) (*v1alpha1.Sign
 func (r *Registry) load(object *v1alpha1.Signer) (*Signer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.known[object.UID]; known != nil && known.generation >= object.Generation {
+	known := r.known[object.UID]
+	if known != nil && known.generation >= object.Generation {
 		return known, nil
 	}
 	if csr.IsKubernetesSigner(object.Spec.SignerName) {
@@ -92,15 +106,31 @@ func (r *Registry) load(object *v1alpha1.Signer) (*Signer, error) {
 		return nil, &CheckError{Reason: ReasonLimitsInvalid, Err: err}
 	}
 	s := &Signer{name: object.Name, signerName: object.Spec.SignerName, generation: object.Generation, limits: compiled}
-	for _, config := range object.Spec.Backends {
-		backend, err := r.newBackend(object, config)
-		if err != nil {
-			return nil, &CheckError{Reason: ReasonBackendInvalid, Err: fmt.Errorf("backend %s: %w", config.Name, err)}
+	for _, entry := range object.Spec.Backends {
+		config := BackendConfig{Signer: object.Name, SignerName: object.Spec.SignerName, IsCA: object.Spec.Limits.IsCA, Backend: entry}
+		backend := known.backend(config)
+		if backend == nil {
+			if backend, err = r.newBackend(config); err != nil {
+				return nil, &CheckError{Reason: ReasonBackendInvalid, Err: fmt.Errorf("backend %s: %w", entry.Name, err)}
+			}
 		}
-		s.backends = append(s.backends, namedBackend{Backend: backend, name: config.Name})
+		s.backends = append(s.backends, namedBackend{Backend: backend, name: entry.Name, config: config})
 	}
 	r.known[object.UID] = s
 	return s, nil
+}
+
+// backend returns the Signer's backend that was made from the same configuration, or nil.
+func (s *Signer) backend(config BackendConfig) Backend {
+	if s == nil {
+		return nil
+	}
+	for _, b := range s.backends {
+		if equality.Semantic.DeepEqual(b.config, config) {
+			return b.Backend
+		}
+	}
+	return nil
 }
 
 // former returns the signerNames of the Signers that had this name and are gone: all but the one with the UID that has it

@@ -6,7 +6,6 @@ package signer
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -23,38 +22,32 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/policy/judge"
 )
 
 // SetupWithManager has the manager run the reconciler for every CertificateSigningRequest, and again for those that wait
 // when a Signer or a policy changes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	again := judge.Requeue(r.Client, waits)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("signer").
 		For(&certificatesv1.CertificateSigningRequest{}).
-		Watches(&v1alpha1.Signer{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			return r.waiting(ctx, o.(*v1alpha1.Signer).Spec.SignerName)
-		})).
-		Watches(&v1alpha1.CertificatePolicy{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			return r.waiting(ctx, o.(*v1alpha1.CertificatePolicy).Spec.SignerNames...)
-		})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Watches(&v1alpha1.Signer{}, again).
+		Watches(&v1alpha1.CertificatePolicy{}, again).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: backoff()}).
 		Complete(reconcile.AsReconciler(r.Client, r))
 }
 
-// waiting returns the approved requests for these signerNames that are not signed yet.
-func (r *Reconciler) waiting(ctx context.Context, signerNames ...string) []reconcile.Request {
-	var list certificatesv1.CertificateSigningRequestList
-	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing waiting requests after a change of a Signer or a policy")
-		return nil
-	}
-	var requests []reconcile.Request
-	for i := range list.Items {
-		if item := &list.Items[i]; slices.Contains(signerNames, item.Spec.SignerName) && csr.IsApproved(item) && !csr.IsFinished(item) {
-			requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Name: item.Name}})
-		}
-	}
-	return requests
+// backoff is how soon that which did not work is tried again: after a long outage, too, within a minute, and each object by
+// itself. Controller-runtime's default has all of them share ten tries in a second, so that one who makes many requests
+// which fail holds up everybody else's.
+func backoff() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, time.Minute)
+}
+
+// waits reports whether a request is approved and not signed yet.
+func waits(o *certificatesv1.CertificateSigningRequest) bool {
+	return csr.IsApproved(o) && !csr.IsFinished(o)
 }
 
 // SetupWithManager has the manager run the reconciler for every Signer, and for all of them when a Secret in Certwright's
@@ -63,14 +56,11 @@ func (r *StatusReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("signerstatus").
 		// Not for changes of status, which this reconciler makes itself: a message that never stays the same would make it spin.
-		For(&v1alpha1.Signer{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.Signer{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 			return r.all(ctx)
 		})).
-		WithOptions(controller.Options{
-			// After a long outage, too, a Signer that is well again says so soon: requests wait for that.
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, recheck),
-		}).
+		WithOptions(controller.Options{RateLimiter: backoff()}).
 		Complete(r)
 }
 

@@ -5,12 +5,14 @@ package signer
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -24,26 +26,39 @@ func names(requests []reconcile.Request) []string {
 }
 
 func TestRequestsThatWaitForASigner(t *testing.T) {
-	named := func(name string, change func(*certificatesv1.CertificateSigningRequest)) *certificatesv1.CertificateSigningRequest {
-		r := approved(t, nil)
-		r.Name = name
-		change(r)
-		return r
+	for name, c := range map[string]struct {
+		change func(*certificatesv1.CertificateSigningRequest)
+		waits  bool
+	}{
+		"approved": {func(*certificatesv1.CertificateSigningRequest) {}, true},
+		"pending":  {func(r *certificatesv1.CertificateSigningRequest) { r.Status.Conditions = nil }, false},
+		"denied":   {func(r *certificatesv1.CertificateSigningRequest) { set(r, certificatesv1.CertificateDenied) }, false},
+		"failed":   {func(r *certificatesv1.CertificateSigningRequest) { set(r, certificatesv1.CertificateFailed) }, false},
+		"issued":   {func(r *certificatesv1.CertificateSigningRequest) { r.Status.Certificate = []byte("x") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := approved(t, nil)
+			if c.change(r); waits(r) != c.waits {
+				t.Errorf("waits: %t", !c.waits)
+			}
+		})
 	}
-	w := newWorld(t,
-		named("waiting", func(*certificatesv1.CertificateSigningRequest) {}),
-		named("pending", func(r *certificatesv1.CertificateSigningRequest) { r.Status.Conditions = nil }),
-		named("denied", func(r *certificatesv1.CertificateSigningRequest) { set(r, certificatesv1.CertificateDenied) }),
-		named("failed", func(r *certificatesv1.CertificateSigningRequest) { set(r, certificatesv1.CertificateFailed) }),
-		named("issued", func(r *certificatesv1.CertificateSigningRequest) { r.Status.Certificate = []byte("x") }),
-		named("other", func(r *certificatesv1.CertificateSigningRequest) { r.Spec.SignerName = "example.com/other" }),
-	)
-	if got, want := names(w.waiting(t.Context(), newSigner("local").Spec.SignerName)), []string{"waiting"}; !slices.Equal(got, want) {
-		t.Errorf("waiting are %q, want %q", got, want)
+}
+
+// Many requests that fail, which anybody may make, do not hold up the one that failed once.
+func TestBackoffOfOneRequestIsItsOwn(t *testing.T) {
+	limiter := backoff()
+	for i := range 10_000 {
+		limiter.When(reconcile.Request{NamespacedName: types.NamespacedName{Name: fmt.Sprint(i)}})
 	}
-	w.readErr = func(runtime.Object) error { return errors.New("connection refused") }
-	if got := names(w.waiting(t.Context(), newSigner("local").Spec.SignerName)); len(got) > 0 {
-		t.Errorf("waiting are %q although they cannot be listed", got)
+	mine := reconcile.Request{NamespacedName: types.NamespacedName{Name: "mine"}}
+	if wait := limiter.When(mine); wait > time.Second {
+		t.Errorf("the first retry comes after %s", wait)
+	}
+	for range 50 {
+		if wait := limiter.When(mine); wait > time.Minute {
+			t.Fatalf("a retry comes after %s", wait)
+		}
 	}
 }
 

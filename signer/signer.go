@@ -67,7 +67,7 @@ func (r *refusal) Error() string { return r.message }
 
 // Reconcile signs the request if it is approved, unfinished and for one of our Signers.
 func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.CertificateSigningRequest) (ctrl.Result, error) {
-	if !csr.IsApproved(object) || csr.IsFinished(object) || csr.IsKubernetesSigner(object.Spec.SignerName) {
+	if !waits(object) || csr.IsKubernetesSigner(object.Spec.SignerName) {
 		return ctrl.Result{}, nil
 	}
 	signer, err := r.Registry.Lookup(ctx, object.Spec.SignerName)
@@ -159,14 +159,21 @@ func (r *Reconciler) verified(ctx context.Context, b namedBackend, req csr.Reque
 	return verified, nil
 }
 
-// issue writes the certificate. The object's resourceVersion binds the write to the very request that was signed.
+// write writes the status, bound by the resourceVersion to the very request that was judged. It is a patch, as an update would
+// take from the request the labels and annotations that the cache does not hold: for this kind, the API server does not keep
+// those of an update of the status (k8s.io/kubernetes/pkg/registry/certificates/certificates/strategy.go).
+func (r *Reconciler) write(ctx context.Context, object, updated *certificatesv1.CertificateSigningRequest) error {
+	return r.Client.Status().Patch(ctx, updated, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
+}
+
+// issue writes the certificate.
 func (r *Reconciler) issue(ctx context.Context, object *certificatesv1.CertificateSigningRequest, chain []*x509.Certificate) error {
 	updated := object.DeepCopy()
 	updated.Status.Certificate = nil
 	for _, c := range chain {
 		updated.Status.Certificate = append(updated.Status.Certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
-	if err := r.Client.Status().Update(ctx, updated); err != nil {
+	if err := r.write(ctx, object, updated); err != nil {
 		return fmt.Errorf("writing the certificate: %w", err)
 	}
 	r.Metrics.issued(object, r.Clock.Now())
@@ -181,7 +188,7 @@ func (r *Reconciler) fail(ctx context.Context, object *certificatesv1.Certificat
 	message := bounded(refused.message)
 	updated := object.DeepCopy()
 	csr.SetCondition(updated, certificatesv1.CertificateFailed, refused.reason, message, r.Clock.Now())
-	if err := r.Client.Status().Update(ctx, updated); err != nil {
+	if err := r.write(ctx, object, updated); err != nil {
 		return fmt.Errorf("writing condition Failed: %w", err)
 	}
 	r.Metrics.failed(object.Spec.SignerName, refused.reason)

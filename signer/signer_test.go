@@ -52,7 +52,7 @@ func TestApprovedIsIssuedInOneWriteWithoutEvent(t *testing.T) {
 			t.Fatalf("result %v, error %v", result, err)
 		}
 	}
-	if want := []string{"update status web"}; !slices.Equal(w.writes, want) {
+	if want := []string{"patch status web"}; !slices.Equal(w.writes, want) {
 		t.Errorf("writes %q, want %q", w.writes, want)
 	}
 	chain := issued(t, w)
@@ -159,7 +159,7 @@ func TestApprovedButNotPermittedFails(t *testing.T) {
 // wantFailed checks that the request was failed in one write, and one event told why.
 func (w *world) wantFailed(t *testing.T, reason, text string) {
 	t.Helper()
-	if want := []string{"update status web", "create Event"}; !slices.Equal(w.writes, want) {
+	if want := []string{"patch status web", "create Event"}; !slices.Equal(w.writes, want) {
 		t.Fatalf("writes %q, want %q", w.writes, want)
 	}
 	stored := w.stored(t)

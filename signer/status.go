@@ -5,9 +5,11 @@ package signer
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -37,8 +39,9 @@ const recheck = time.Minute
 
 // Publisher publishes the trust anchors of a signerName for those who verify its certificates.
 type Publisher interface {
-	// Publish makes anchors the trust bundle of signerName, and returns the name it has in the cluster.
-	Publish(ctx context.Context, signerName string, anchors []*x509.Certificate) (where string, err error)
+	// Publish makes anchors the trust bundle of the Signer's signerName, and returns the name it has in the cluster. Should the
+	// Signer be deleted while nobody is there to withdraw the bundle, that goes with it.
+	Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, err error)
 	// Withdraw removes the trust bundle of a signerName that no Signer has any more.
 	Withdraw(ctx context.Context, signerName string) error
 }
@@ -92,37 +95,57 @@ func (r *StatusReconciler) check(ctx context.Context, object *v1alpha1.Signer) e
 		return err
 	}
 	var troubles []error
-	object.Status.CANotAfter = nil
+	before := object.Status.Backends
+	object.Status.Backends, object.Status.CANotAfter = nil, nil
 	for _, b := range signer.backends {
-		if err := inspect(ctx, b, &object.Status); err != nil {
+		known, err := inspect(ctx, b, before)
+		if err != nil {
 			troubles = append(troubles, fmt.Errorf("backend %s: %w", b.name, err))
+		}
+		if known == nil {
+			continue
+		}
+		object.Status.Backends = append(object.Status.Backends, *known)
+		if first := object.Status.CANotAfter; first == nil || known.CANotAfter.Before(first) {
+			object.Status.CANotAfter = known.CANotAfter.DeepCopy()
 		}
 	}
 	if object.Status.CANotAfter != nil {
 		r.Metrics.caExpires(signer.signerName, object.Status.CANotAfter.Time)
 	}
-	if err := r.publish(ctx, signer, &object.Status); err != nil && len(troubles) == 0 {
+	if err := r.publish(ctx, signer, object); err != nil && len(troubles) == 0 {
 		troubles = append(troubles, err)
 	}
 	return errors.Join(troubles...)
 }
 
-// inspect asks one backend whether it can sign and until when.
-func inspect(ctx context.Context, b namedBackend, status *v1alpha1.SignerStatus) error {
-	if e, ok := b.Backend.(Expirer); ok {
-		if notAfter, err := e.NotAfter(ctx); err == nil && (status.CANotAfter == nil || notAfter.Before(status.CANotAfter.Time)) {
-			status.CANotAfter = &metav1.Time{Time: notAfter.Truncate(time.Second)} // as precise as the API keeps it
+// inspect asks one backend whether it can sign, with which root and until when. While it does not know that, it is what it
+// was before; nil if there was nothing.
+func inspect(ctx context.Context, b namedBackend, before []v1alpha1.BackendStatus) (known *v1alpha1.BackendStatus, err error) {
+	if i := slices.IndexFunc(before, func(s v1alpha1.BackendStatus) bool { return s.Name == b.name }); i >= 0 {
+		known = before[i].DeepCopy()
+	}
+	anchorer, hasAnchors := b.Backend.(TrustAnchorer)
+	expirer, expires := b.Backend.(Expirer)
+	if hasAnchors && expires {
+		anchors, anchorsErr := anchorer.TrustAnchors(ctx)
+		notAfter, expiryErr := expirer.NotAfter(ctx)
+		if anchorsErr == nil && expiryErr == nil && len(anchors) > 0 {
+			known = &v1alpha1.BackendStatus{
+				Name: b.name, Root: fmt.Sprintf("%x", sha256.Sum256(anchors[0].Raw)),
+				CANotAfter: metav1.Time{Time: notAfter.Truncate(time.Second)}, // as precise as the API keeps it
+			}
 		}
 	}
 	if c, ok := b.Backend.(Checker); ok {
-		return c.Check(ctx)
+		return known, c.Check(ctx)
 	}
-	return nil
+	return known, nil
 }
 
 // publish publishes the trust anchors of all backends. While one of them does not know its own, nothing changes: a bundle
 // without them would break those who verify what that backend signed.
-func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, status *v1alpha1.SignerStatus) error {
+func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *v1alpha1.Signer) error {
 	var anchors []*x509.Certificate
 	for _, b := range signer.backends {
 		a, ok := b.Backend.(TrustAnchorer)
@@ -138,11 +161,11 @@ func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, status *
 	if len(anchors) == 0 {
 		return nil
 	}
-	where, err := r.Publisher.Publish(ctx, signer.signerName, anchors)
+	where, err := r.Publisher.Publish(ctx, object, anchors)
 	if err != nil {
 		return &CheckError{Reason: ReasonTrustNotPublished, Err: fmt.Errorf("publishing the trust bundle: %w", err)}
 	}
-	status.TrustBundle = where
+	object.Status.TrustBundle = where
 	return nil
 }
 

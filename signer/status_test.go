@@ -5,6 +5,7 @@ package signer
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -42,13 +44,13 @@ type publisher struct {
 	err   error
 }
 
-func (p *publisher) Publish(_ context.Context, signerName string, anchors []*x509.Certificate) (string, error) {
-	call := "publish " + signerName
+func (p *publisher) Publish(_ context.Context, s *v1alpha1.Signer, anchors []*x509.Certificate) (string, error) {
+	call := "publish " + s.Spec.SignerName
 	for _, a := range anchors {
 		call += " " + a.Subject.CommonName
 	}
 	p.calls = append(p.calls, call)
-	return "configmap/" + signerName, p.err
+	return "configmap/" + s.Spec.SignerName, p.err
 }
 
 func (p *publisher) Withdraw(_ context.Context, signerName string) error {
@@ -112,6 +114,12 @@ func TestReadySigner(t *testing.T) {
 	if want := now.Add(24 * time.Hour); status.CANotAfter == nil || !status.CANotAfter.Time.Equal(want) {
 		t.Errorf("caNotAfter is %v, want %s, the earlier of the two", status.CANotAfter, want)
 	}
+	if got, want := fmt.Sprint(status.Backends), fmt.Sprint([]v1alpha1.BackendStatus{
+		{Name: "first", Root: fingerprint(root.Certificate), CANotAfter: metav1.Time{Time: late}},
+		{Name: "second", Root: fingerprint(stranger.Certificate), CANotAfter: metav1.Time{Time: early.Truncate(time.Second)}},
+	}); got != want {
+		t.Errorf("the backends are %s, want %s", got, want)
+	}
 	if status.TrustBundle != "configmap/"+signerName {
 		t.Errorf("trustBundle is %q", status.TrustBundle)
 	}
@@ -164,6 +172,41 @@ func TestSignerThatIsNotReady(t *testing.T) {
 		})
 	}
 }
+
+// What is known of a CA is known while it is in trouble, as whether a new one may be made hangs on it, and only of backends
+// that the Signer still has.
+func TestWhatIsKnownOfCAsIsKept(t *testing.T) {
+	w := newWatcher(t, newSigner("first", "second"))
+	first := newAble(now.Add(time.Hour), root.Certificate)
+	w.backends["first"], w.backends["second"] = first, newAble(now.Add(2*time.Hour), stranger.Certificate)
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	before := w.signer(t, "internal").Status
+	first.err, first.check = errors.New("503 sealed"), errors.New("503 sealed")
+	for range 2 {
+		if _, err := w.check(t, "internal"); err == nil {
+			t.Fatal("no error")
+		}
+		status := w.signer(t, "internal").Status
+		if !equality.Semantic.DeepEqual(status.Backends, before.Backends) || !status.CANotAfter.Equal(before.CANotAfter) {
+			t.Errorf("in trouble the backends are %v, until %s; before they were %v, until %s", status.Backends, status.CANotAfter, before.Backends, before.CANotAfter)
+		}
+	}
+	edited := w.signer(t, "internal")
+	edited.Generation, edited.Spec.Backends = 2, edited.Spec.Backends[1:]
+	if err := w.Client.Update(t.Context(), edited); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	if status := w.signer(t, "internal").Status; len(status.Backends) != 1 || status.Backends[0] != before.Backends[1] {
+		t.Errorf("the backends are %v, want the second alone", status.Backends)
+	}
+}
+
+func fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
 
 func TestSignerIsReadyAgain(t *testing.T) {
 	w := newWatcher(t, newSigner("first"))

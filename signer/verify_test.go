@@ -220,7 +220,7 @@ func TestHonestVariationsAreAccepted(t *testing.T) {
 			if _, err := w.reconcile(t); err != nil {
 				t.Fatal(err)
 			}
-			if want := []string{"update status web"}; !slices.Equal(w.writes, want) || len(issued(t, w)) == 0 {
+			if want := []string{"patch status web"}; !slices.Equal(w.writes, want) || len(issued(t, w)) == 0 {
 				t.Errorf("writes %q, want %q", w.writes, want)
 			}
 		})

@@ -11,7 +11,9 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +23,11 @@ import (
 
 // managedBy is the label of everything that this package creates.
 var managedBy = map[string]string{"app.kubernetes.io/managed-by": "certwright"}
+
+// ownerReference has Kubernetes delete what is published for a Signer together with the last Signer that it is published for.
+func ownerReference(signer *v1alpha1.Signer) metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Signer", Name: signer.Name, UID: signer.UID}
+}
 
 // ClusterTrustBundles publishes each signerName's bundle as a ClusterTrustBundle. It is safe for concurrent use.
 type ClusterTrustBundles struct {
@@ -44,9 +51,11 @@ func NewClusterTrustBundles(c client.Client, r client.Reader, version string, cl
 	return p, nil
 }
 
-// Publish makes exactly these anchors the bundle of a signerName, but for those that Assemble leaves out, and returns where
-// it is. It writes only if that differs from what is published, and leaves that alone if nothing is fit to be published.
-func (p *ClusterTrustBundles) Publish(ctx context.Context, signerName string, anchors []*x509.Certificate) (where string, err error) {
+// Publish makes exactly these anchors the bundle of a Signer's signerName, but for those that Assemble leaves out, and returns
+// where it is. It writes only if that differs from what is published, and leaves that alone if nothing is fit to be published.
+// The bundle goes with its Signer, also when nobody is there to withdraw it.
+func (p *ClusterTrustBundles) Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, err error) {
+	signerName := signer.Spec.SignerName
 	bundle, err := Assemble(anchors, p.clock.Now())
 	if err != nil {
 		return "", fmt.Errorf("assembling the trust bundle of %s: %w", signerName, err)
@@ -58,13 +67,15 @@ func (p *ClusterTrustBundles) Publish(ctx context.Context, signerName string, an
 	if err != nil && !missing {
 		return "", fmt.Errorf("reading %s: %w", where, err)
 	}
-	if !missing && *spec.bundle == bundle.PEM {
+	owners := []metav1.OwnerReference{ownerReference(signer)}
+	if !missing && *spec.bundle == bundle.PEM && equality.Semantic.DeepEqual(object.GetOwnerReferences(), owners) {
 		return where, nil
 	}
 	for _, warning := range bundle.Warnings {
 		ctrl.LoggerFrom(ctx).Info("leaving a certificate out of the trust bundle", "signerName", signerName, "reason", warning)
 	}
 	*spec.bundle = bundle.PEM
+	object.SetOwnerReferences(owners)
 	if missing {
 		*spec.signerName = signerName
 		object.SetLabels(maps.Clone(managedBy))

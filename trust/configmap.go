@@ -4,13 +4,16 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -33,7 +36,7 @@ import (
 // them back where they were changed. It is safe for concurrent use.
 //
 // What is to be published is kept in memory and comes from Publish alone. After a start, a key that nothing was published
-// for yet stays as it is while its Signer exists.
+// for yet stays as it is while its Signer exists. A ConfigMap goes with the last of its Signers, also when nobody runs.
 type ConfigMaps struct {
 	client client.Client
 	clock  clock.PassiveClock
@@ -54,9 +57,10 @@ func ConfigMapCache() cache.ByObject {
 	return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.TrustConfigMap)}
 }
 
-// Publish makes exactly these anchors the bundle of a signerName, but for those that Assemble leaves out. The namespaces
-// follow at once, but not before it returns. What was published before stays if nothing is fit to be published.
-func (p *ConfigMaps) Publish(ctx context.Context, signerName string, anchors []*x509.Certificate) (where string, err error) {
+// Publish makes exactly these anchors the bundle of a Signer's signerName, but for those that Assemble leaves out. The
+// namespaces follow at once, but not before it returns. What was published before stays if nothing is fit to be published.
+func (p *ConfigMaps) Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, err error) {
+	signerName := signer.Spec.SignerName
 	bundle, err := Assemble(anchors, p.clock.Now())
 	if err != nil {
 		return "", fmt.Errorf("assembling the trust bundle of %s: %w", signerName, err)
@@ -142,9 +146,9 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("listing Signers: %w", err)
 	}
 	p.mu.RLock()
-	want := desired(p.bundles, signers.Items, current.Data)
+	want, owners := desired(p.bundles, signers.Items, current.Data)
 	p.mu.RUnlock()
-	if err := p.write(ctx, request.Name, &current, want); err != nil && !comesBack(err) {
+	if err := p.write(ctx, request.Name, &current, want, owners); err != nil && !comesBack(err) {
 		return reconcile.Result{}, fmt.Errorf("writing ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
 	}
 	return reconcile.Result{}, nil
@@ -156,37 +160,40 @@ func comesBack(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
-// desired returns what the ConfigMap should hold: what was published, and what is there for Signers of which nothing was
-// published yet, such as right after a start.
-func desired(bundles map[string]string, signers []v1alpha1.Signer, current map[string]string) map[string]string {
+// desired returns what the ConfigMap should hold, and the Signers that it is for: what was published for those that exist,
+// and what is there for those of which nothing was published yet, such as right after a start.
+func desired(bundles map[string]string, signers []v1alpha1.Signer, current map[string]string) (map[string]string, []metav1.OwnerReference) {
 	want := map[string]string{}
+	var owners []metav1.OwnerReference
 	for i := range signers {
 		key := v1alpha1.TrustConfigMapKey(signers[i].Spec.SignerName)
-		if text := current[key]; text != "" {
+		if text := cmp.Or(bundles[key], current[key]); text != "" {
 			want[key] = text
+			owners = append(owners, ownerReference(&signers[i]))
 		}
 	}
-	maps.Copy(want, bundles)
-	return want
+	slices.SortFunc(owners, func(a, b metav1.OwnerReference) int { return cmp.Compare(a.Name, b.Name) })
+	return want, owners
 }
 
-func (p *ConfigMaps) write(ctx context.Context, namespace string, current *corev1.ConfigMap, want map[string]string) error {
+func (p *ConfigMaps) write(ctx context.Context, namespace string, current *corev1.ConfigMap, want map[string]string, owners []metav1.OwnerReference) error {
 	exists := current.UID != "" || current.ResourceVersion != ""
 	immutable := current.Immutable != nil && *current.Immutable
-	right := maps.Equal(current.Data, want) && len(current.BinaryData) == 0
+	data := maps.Equal(current.Data, want) && len(current.BinaryData) == 0
+	right := data && equality.Semantic.DeepEqual(current.OwnerReferences, owners)
 	switch {
 	case exists && right && len(want) > 0, !exists && len(want) == 0:
 		return nil
-	case exists && (len(want) == 0 || immutable):
+	case exists && (len(want) == 0 || immutable && !data):
 		// An immutable one cannot be put right. Its deletion is an event that brings us back to create it.
 		return client.IgnoreNotFound(p.client.Delete(ctx, current, client.Preconditions{UID: &current.UID, ResourceVersion: &current.ResourceVersion}))
 	case exists:
 		updated := current.DeepCopy()
-		updated.Data, updated.BinaryData = want, nil
+		updated.Data, updated.BinaryData, updated.OwnerReferences = want, nil, owners
 		return p.client.Update(ctx, updated)
 	}
 	return p.client.Create(ctx, &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.TrustConfigMap, Labels: maps.Clone(managedBy)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.TrustConfigMap, Labels: maps.Clone(managedBy), OwnerReferences: owners},
 		Data:       want,
 	})
 }

@@ -7,9 +7,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,11 +31,21 @@ func namespaceObject(name string) *corev1.Namespace {
 }
 
 func signerObject(name, signerName string) *v1alpha1.Signer {
-	return &v1alpha1.Signer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.SignerSpec{SignerName: signerName}}
+	return &v1alpha1.Signer{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + name)}, Spec: v1alpha1.SignerSpec{SignerName: signerName}}
 }
 
-func configMap(data map[string]string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: v1alpha1.TrustConfigMap, UID: "a"}, Data: data}
+// ownedBy are the owners that make Kubernetes delete an object with the last of these Signers.
+func ownedBy(names ...string) []metav1.OwnerReference {
+	var owners []metav1.OwnerReference
+	for _, name := range names {
+		owners = append(owners, metav1.OwnerReference{APIVersion: "certwright.dev/v1alpha1", Kind: "Signer", Name: name, UID: types.UID("uid-" + name)})
+	}
+	return owners
+}
+
+// configMap is a ConfigMap of trust bundles that was published for the Signers of these names.
+func configMap(data map[string]string, signers ...string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: v1alpha1.TrustConfigMap, UID: "a", OwnerReferences: ownedBy(signers...)}, Data: data}
 }
 
 func TestReconcile(t *testing.T) {
@@ -43,11 +55,11 @@ func TestReconcile(t *testing.T) {
 	terminating := namespaceObject("shop")
 	terminating.Status.Phase = corev1.NamespaceTerminating
 	shop := namespaceObject("shop")
-	immutable := configMap(map[string]string{key: "planted"})
+	immutable := configMap(map[string]string{key: "planted"}, "internal")
 	immutable.Immutable = ptr.To(true)
-	frozen := configMap(map[string]string{key: pemOf(a)})
+	frozen := configMap(map[string]string{key: pemOf(a)}, "internal")
 	frozen.Immutable = ptr.To(true)
-	binary := configMap(map[string]string{key: pemOf(a)})
+	binary := configMap(map[string]string{key: pemOf(a)}, "internal")
 	binary.BinaryData = map[string][]byte{"x": {1}}
 	for name, c := range map[string]struct {
 		objects   []client.Object
@@ -57,17 +69,21 @@ func TestReconcile(t *testing.T) {
 	}{
 		"new namespace":               {[]client.Object{shop, internal}, map[string]*x509.Certificate{signerName: a}, "create shop/certwright-trust", map[string]string{key: pemOf(a)}},
 		"two Signers":                 {[]client.Object{shop, internal, other}, map[string]*x509.Certificate{signerName: a, otherName: b}, "create shop/certwright-trust", map[string]string{key: pemOf(a), otherKey: pemOf(b)}},
-		"already right":               {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a)})}, map[string]*x509.Certificate{signerName: a}, "", map[string]string{key: pemOf(a)}},
-		"changed anchors":             {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(b)})}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
-		"tampered: emptied":           {[]client.Object{shop, internal, configMap(nil)}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
-		"tampered: another key":       {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a), "x": "y"})}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
+		"already right":               {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a)}, "internal")}, map[string]*x509.Certificate{signerName: a}, "", map[string]string{key: pemOf(a)}},
+		"changed anchors":             {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(b)}, "internal")}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
+		"tampered: emptied":           {[]client.Object{shop, internal, configMap(nil, "internal")}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
+		"tampered: another key":       {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a), "x": "y"}, "internal")}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
 		"tampered: binary data":       {[]client.Object{shop, internal, binary}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
 		"tampered: made immutable":    {[]client.Object{shop, internal, immutable}, map[string]*x509.Certificate{signerName: a}, "delete shop/certwright-trust", nil},
 		"immutable and right":         {[]client.Object{shop, internal, frozen}, map[string]*x509.Certificate{signerName: a}, "", map[string]string{key: pemOf(a)}},
-		"restart: nothing known":      {[]client.Object{shop, internal, other, configMap(map[string]string{key: pemOf(a), otherKey: pemOf(b)})}, nil, "", map[string]string{key: pemOf(a), otherKey: pemOf(b)}},
-		"restart: one known":          {[]client.Object{shop, internal, other, configMap(map[string]string{key: pemOf(a), otherKey: pemOf(b)})}, map[string]*x509.Certificate{signerName: b}, "update shop/certwright-trust", map[string]string{key: pemOf(b), otherKey: pemOf(b)}},
-		"restart: one Signer is gone": {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a), otherKey: pemOf(b)})}, nil, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
-		"all Signers gone":            {[]client.Object{shop, configMap(map[string]string{key: pemOf(a)})}, nil, "delete shop/certwright-trust", nil},
+		"restart: nothing known":      {[]client.Object{shop, internal, other, configMap(map[string]string{key: pemOf(a), otherKey: pemOf(b)}, "internal", "other")}, nil, "", map[string]string{key: pemOf(a), otherKey: pemOf(b)}},
+		"restart: one known":          {[]client.Object{shop, internal, other, configMap(map[string]string{key: pemOf(a), otherKey: pemOf(b)}, "internal", "other")}, map[string]*x509.Certificate{signerName: b}, "update shop/certwright-trust", map[string]string{key: pemOf(b), otherKey: pemOf(b)}},
+		"restart: one Signer is gone": {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a), otherKey: pemOf(b)}, "internal", "other")}, nil, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
+		"all Signers gone":            {[]client.Object{shop, configMap(map[string]string{key: pemOf(a)}, "internal")}, nil, "delete shop/certwright-trust", nil},
+		"owned by nobody":             {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a)})}, map[string]*x509.Certificate{signerName: a}, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
+		"owned by another":            {[]client.Object{shop, internal, configMap(map[string]string{key: pemOf(a)}, "other")}, nil, "update shop/certwright-trust", map[string]string{key: pemOf(a)}},
+		"two Signers of a name":       {[]client.Object{shop, internal, signerObject("older", signerName)}, map[string]*x509.Certificate{signerName: a}, "create shop/certwright-trust", map[string]string{key: pemOf(a)}},
+		"published for a Signer gone": {[]client.Object{shop, internal}, map[string]*x509.Certificate{signerName: a, otherName: b}, "create shop/certwright-trust", map[string]string{key: pemOf(a)}},
 		"nothing published yet":       {[]client.Object{shop, internal}, nil, "", nil},
 		"no namespace":                {[]client.Object{internal}, map[string]*x509.Certificate{signerName: a}, "", nil},
 		"terminating namespace":       {[]client.Object{terminating, internal}, map[string]*x509.Certificate{signerName: a}, "", nil},
@@ -76,7 +92,7 @@ func TestReconcile(t *testing.T) {
 			cl := newClient(t, c.objects...)
 			p := trust.NewConfigMaps(cl, clocktesting.NewFakePassiveClock(now))
 			for name, cert := range c.published {
-				if where, err := p.Publish(t.Context(), name, []*x509.Certificate{cert}); err != nil || where != "configmap/certwright-trust" {
+				if where, err := p.Publish(t.Context(), signerObject("internal", name), []*x509.Certificate{cert}); err != nil || where != "configmap/certwright-trust" {
 					t.Fatalf("Publish: %s, %v", where, err)
 				}
 			}
@@ -86,6 +102,9 @@ func TestReconcile(t *testing.T) {
 			}
 			if got := published(t, cl); !maps.Equal(got, c.want) {
 				t.Errorf("published %v, want %v", got, c.want)
+			}
+			if want := wantedOwners(t, cl); !equality.Semantic.DeepEqual(owners(t, cl), want) {
+				t.Errorf("owned by %v, want %v", owners(t, cl), want)
 			}
 			// However it came about, another look finds it right.
 			reconcileShop(t, p)
@@ -114,23 +133,46 @@ func published(t *testing.T, c client.Client) map[string]string {
 	return cm.Data
 }
 
+// wantedOwners are the Signers whose bundles are published: the ConfigMap has to go with the last of them.
+func wantedOwners(t *testing.T, c client.Client) []metav1.OwnerReference {
+	t.Helper()
+	var signers v1alpha1.SignerList
+	if err := c.List(t.Context(), &signers); err != nil {
+		t.Fatal(err)
+	}
+	data := published(t, c)
+	var names []string
+	for _, s := range signers.Items {
+		if data[v1alpha1.TrustConfigMapKey(s.Spec.SignerName)] != "" {
+			names = append(names, s.Name)
+		}
+	}
+	slices.Sort(names)
+	return ownedBy(names...)
+}
+
+func owners(t *testing.T, c client.Client) []metav1.OwnerReference {
+	t.Helper()
+	var cm corev1.ConfigMap
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: v1alpha1.TrustConfigMap}, &cm); client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
+	return cm.OwnerReferences
+}
+
 func TestPublishAndWithdrawConfigMaps(t *testing.T) {
 	a := newCert(t, "A", nil)
 	internal := signerObject("internal", signerName)
 	c := newClient(t, namespaceObject("shop"), internal)
 	p := trust.NewConfigMaps(c, clocktesting.NewFakePassiveClock(now))
-	if _, err := p.Publish(t.Context(), signerName, []*x509.Certificate{a}); err != nil {
+	if _, err := p.Publish(t.Context(), signerObject("internal", signerName), []*x509.Certificate{a}); err != nil {
 		t.Fatal(err)
 	}
 	reconcileShop(t, p)
 	for what, anchors := range map[string][]*x509.Certificate{"nothing": nil, "expired": {newCert(t, "Old", expired)}} {
-		if _, err := p.Publish(t.Context(), signerName, anchors); err == nil {
+		if _, err := p.Publish(t.Context(), signerObject("internal", signerName), anchors); err == nil {
 			t.Errorf("%s was published", what)
 		}
-	}
-	// The Signer is gone, but nobody withdrew its bundle yet.
-	if err := c.Delete(t.Context(), internal); err != nil {
-		t.Fatal(err)
 	}
 	c.took()
 	reconcileShop(t, p)
@@ -138,6 +180,9 @@ func TestPublishAndWithdrawConfigMaps(t *testing.T) {
 		t.Errorf("writes %q", writes)
 	}
 	if err := p.Withdraw(t.Context(), signerName); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(t.Context(), internal); err != nil {
 		t.Fatal(err)
 	}
 	reconcileShop(t, p)
@@ -149,7 +194,7 @@ func TestPublishAndWithdrawConfigMaps(t *testing.T) {
 func TestReconcileTrouble(t *testing.T) {
 	c := newClient(t, namespaceObject("shop"), signerObject("internal", signerName))
 	p := trust.NewConfigMaps(c, clocktesting.NewFakePassiveClock(now))
-	if _, err := p.Publish(t.Context(), signerName, []*x509.Certificate{newCert(t, "A", nil)}); err != nil {
+	if _, err := p.Publish(t.Context(), signerObject("internal", signerName), []*x509.Certificate{newCert(t, "A", nil)}); err != nil {
 		t.Fatal(err)
 	}
 	request := reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}}

@@ -4,12 +4,20 @@
 package trust_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/trust"
 )
@@ -32,31 +40,121 @@ func (s served) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceLi
 	return list, nil
 }
 
+// kubelets are the versions of a cluster's kubelets, listed two at a time as an API server does with more of them.
+type kubelets []string
+
+func (k kubelets) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return errors.New("nodes are listed")
+}
+
+func (k kubelets) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	var options client.ListOptions
+	start := 0
+	if options.ApplyOptions(opts); options.Continue != "" {
+		if _, err := fmt.Sscanf(options.Continue, "from %d", &start); err != nil {
+			return err
+		}
+	}
+	nodes := list.(*corev1.NodeList)
+	for i, v := range k[start:] {
+		if v == "" {
+			return errors.New("nodes is forbidden")
+		}
+		if i == 2 {
+			nodes.Continue = fmt.Sprintf("from %d", start+i)
+			break
+		}
+		nodes.Items = append(nodes.Items, corev1.Node{Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: v}}})
+	}
+	return nil
+}
+
+const v1, v1beta1 = "certificates.k8s.io/v1", "certificates.k8s.io/v1beta1"
+
+var (
+	csrs = []string{"certificatesigningrequests"}
+	both = []string{"certificatesigningrequests", "clustertrustbundles"}
+)
+
 func TestDetect(t *testing.T) {
-	const v1, v1beta1 = "certificates.k8s.io/v1", "certificates.k8s.io/v1beta1"
-	csrs, both := []string{"certificatesigningrequests"}, []string{"certificatesigningrequests", "clustertrustbundles"}
+	bundles := func(version string) trust.Choice {
+		return trust.Choice{Distribution: trust.DistributedClusterTrustBundle, Version: version}
+	}
+	configMaps := trust.Choice{Distribution: trust.DistributedConfigMap}
+	fresh := kubelets{"v1.37.0"}
 	for name, c := range map[string]struct {
-		api     served
-		want    trust.Distribution
-		got     trust.Distribution
-		version string
-		fails   bool
+		api   served
+		nodes kubelets
+		want  trust.Distribution
+		got   trust.Choice
+		err   string
 	}{
-		"v1":                    {served{v1: both, v1beta1: both}, trust.Auto, trust.DistributedClusterTrustBundle, "v1", false},
-		"v1beta1":               {served{v1: csrs, v1beta1: both}, trust.Auto, trust.DistributedClusterTrustBundle, "v1beta1", false},
-		"neither":               {served{v1: csrs, v1beta1: {"podcertificaterequests"}}, trust.Auto, trust.DistributedConfigMap, "", false},
-		"no v1beta1":            {served{v1: csrs}, trust.Auto, trust.DistributedConfigMap, "", false},
-		"asked for, not served": {served{v1: csrs}, trust.DistributedClusterTrustBundle, "", "", true},
-		"asked for, served":     {served{v1: csrs, v1beta1: both}, trust.DistributedClusterTrustBundle, trust.DistributedClusterTrustBundle, "v1beta1", false},
-		"ConfigMaps asked for":  {served{v1: both}, trust.DistributedConfigMap, trust.DistributedConfigMap, "", false},
-		"trouble":               {served{v1: nil}, trust.Auto, "", "", true},
-		"trouble with v1beta1":  {served{v1: csrs, v1beta1: nil}, trust.Auto, "", "", true},
+		"v1, new kubelets":              {served{v1: both, v1beta1: both}, kubelets{"v1.37.1", "v1.38.0-rc.1+abc", "v1.37.2-eks-1234567", "v2.0.0", "v1.37.0"}, trust.Auto, bundles("v1"), ""},
+		"one old kubelet":               {served{v1: both}, kubelets{"v1.37.1", "v1.36.9"}, trust.Auto, configMaps, ""},
+		"an old kubelet on a last page": {served{v1: both}, kubelets{"v1.37.1", "v1.37.1", "v1.37.1", "v1.37.1", "v1.36.9"}, trust.Auto, configMaps, ""},
+		"a kubelet of no version":       {served{v1: both}, kubelets{"v1.37.1", "unknown"}, trust.Auto, configMaps, ""},
+		"no nodes yet":                  {served{v1: both}, nil, trust.Auto, configMaps, ""},
+		"v1beta1 only":                  {served{v1: csrs, v1beta1: both}, fresh, trust.Auto, configMaps, ""},
+		"neither":                       {served{v1: csrs}, fresh, trust.Auto, configMaps, ""},
+		"asked for, not served":         {served{v1: csrs}, fresh, trust.DistributedClusterTrustBundle, trust.Choice{}, "enable them"},
+		"asked for, v1beta1":            {served{v1: csrs, v1beta1: both}, fresh, trust.DistributedClusterTrustBundle, bundles("v1beta1"), ""},
+		"asked for, old kubelets":       {served{v1: both, v1beta1: both}, kubelets{"v1.36.9"}, trust.DistributedClusterTrustBundle, bundles("v1"), ""},
+		"asked for, nodes forbidden":    {served{v1: both}, kubelets{""}, trust.DistributedClusterTrustBundle, bundles("v1"), ""},
+		"ConfigMaps asked for":          {served{v1: both}, fresh, trust.DistributedConfigMap, configMaps, ""},
+		"trouble":                       {served{v1: nil}, fresh, trust.Auto, trust.Choice{}, "the API server is away"},
+		"trouble with v1beta1":          {served{v1: csrs, v1beta1: nil}, fresh, trust.DistributedClusterTrustBundle, trust.Choice{}, "the API server is away"},
+		"trouble with nodes":            {served{v1: both}, kubelets{"v1.37.1", "v1.37.1", "v1.37.1", ""}, trust.Auto, trust.Choice{}, "nodes is forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, version, err := trust.Detect(c.api, c.want)
-			if got != c.got || version != c.version || (err != nil) != c.fails {
-				t.Errorf("got %q, %q, %v", got, version, err)
+			got, err := trust.Detector{Want: c.want, API: c.api, Nodes: c.nodes}.Detect(t.Context())
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Errorf("got %s, %v, want an error with %q", got, err, c.err)
+				}
+				return
 			}
+			if got != c.got || err != nil {
+				t.Errorf("got %s, %v, want %s", got, err, c.got)
+			}
+		})
+	}
+}
+
+// changing is an API server that serves something else each time it is asked, and in the end the last.
+type changing struct{ left []served }
+
+func (c *changing) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceList, error) {
+	now := c.left[0]
+	if len(c.left) > 1 {
+		c.left = c.left[1:]
+	}
+	return now.ServerResourcesForGroupVersion(gv)
+}
+
+func TestWatch(t *testing.T) {
+	for name, c := range map[string]struct {
+		api  []served
+		took time.Duration
+		err  error
+	}{
+		"a change after two looks and trouble": {[]served{{v1: both}, {v1: both}, {v1: nil}, {v1: csrs}}, 4 * time.Minute, trust.ErrChanged},
+		"none before the end":                  {[]served{{v1: both}}, time.Hour, nil},
+		"trouble without end":                  {[]served{{v1: nil}}, time.Hour, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // where time passes at once
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				start := time.Now()
+				d := trust.Detector{Want: trust.Auto, API: &changing{c.api}, Nodes: kubelets{"v1.37.0"}, Clock: clock.RealClock{}}
+				err := d.Watch(ctx, trust.Choice{Distribution: trust.DistributedClusterTrustBundle, Version: "v1"})
+				if !errors.Is(err, c.err) || time.Since(start) != c.took {
+					t.Errorf("got %v after %s, want %v after %s", err, time.Since(start), c.err, c.took)
+				}
+				if err != nil && err.Error() != "the way in which trust bundles reach pods changed from clustertrustbundle/v1 to configmap: restarting" {
+					t.Errorf("got %v", err)
+				}
+			})
 		})
 	}
 }

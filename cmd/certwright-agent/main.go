@@ -28,6 +28,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/cmd/internal/harden"
 )
 
 // version is set by the linker.
@@ -65,7 +66,7 @@ func main() {
 
 // execute runs a subcommand and returns the exit code.
 func (p process) execute(args []string) int {
-	if err := harden(); err != nil {
+	if err := harden.Process(); err != nil {
 		fmt.Fprintln(p.stderr, err)
 		return 1
 	}

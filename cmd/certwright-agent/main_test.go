@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/certwright/certwright/agent"
 )
 
@@ -138,18 +136,5 @@ func TestOutsideOfAPod(t *testing.T) {
 	}
 	if code := p.run(); code != 1 || !strings.Contains(stderr.String(), "runs in pods only") {
 		t.Errorf("code %d, %q", code, stderr.String())
-	}
-}
-
-func TestHarden(t *testing.T) {
-	if err := harden(); err != nil {
-		t.Fatal(err)
-	}
-	if dumpable := must(unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0))(t); dumpable != 0 {
-		t.Errorf("dumpable is %d", dumpable)
-	}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil || limit != (unix.Rlimit{}) {
-		t.Errorf("core file limit %+v, error %v", limit, err)
 	}
 }

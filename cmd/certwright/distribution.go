@@ -4,13 +4,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/trust"
@@ -20,17 +25,16 @@ import (
 // distribution says how trust bundles reach pods. Signer and webhook find it out in the same way, so that the one mounts
 // what the other publishes.
 type distribution struct {
-	kind trust.Distribution
-	// version of ClusterTrustBundles that the cluster serves.
-	version string
+	trust.Choice
+	detector trust.Detector
 }
 
 func addDistributionFlag(cmd *cobra.Command, value *string) {
 	cmd.Flags().StringVar(value, "trust-distribution", string(trust.Auto),
-		"how trust bundles reach pods: clustertrustbundle, configmap, or auto for the first where the cluster serves it")
+		"how trust bundles reach pods: clustertrustbundle, configmap, or auto for the first where v1 is served and every kubelet is 1.37 or newer")
 }
 
-func detectDistribution(config *rest.Config, flag string) (distribution, error) {
+func detectDistribution(ctx context.Context, config *rest.Config, flag string) (distribution, error) {
 	wanted, err := trust.ParseDistribution(flag)
 	if err != nil {
 		return distribution{}, fmt.Errorf("--trust-distribution: %w", err)
@@ -39,14 +43,35 @@ func detectDistribution(config *rest.Config, flag string) (distribution, error) 
 	if err != nil {
 		return distribution{}, fmt.Errorf("setting up discovery: %w", err)
 	}
-	kind, version, err := trust.Detect(api, wanted)
-	return distribution{kind: kind, version: version}, err
+	nodes := runtime.NewScheme()
+	if err := corev1.AddToScheme(nodes); err != nil {
+		return distribution{}, err
+	}
+	reader, err := client.New(config, client.Options{Scheme: nodes})
+	if err != nil {
+		return distribution{}, fmt.Errorf("setting up a client for nodes: %w", err)
+	}
+	d := distribution{detector: trust.Detector{Want: wanted, API: api, Nodes: reader, Clock: clock.RealClock{}}}
+	d.Choice, err = d.detector.Detect(ctx)
+	return d, err
+}
+
+// during runs what was built for this way of distribution, until it or the context ends, or the way changes, which is an error.
+func (d distribution) during(ctx context.Context, run func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	group.Go(func() error {
+		defer cancel()
+		return run(ctx)
+	})
+	group.Go(func() error { return d.detector.Watch(ctx, d.Choice) })
+	return group.Wait()
 }
 
 // publisher returns what publishes trust bundles in this way.
 func (d distribution) publisher(mgr ctrl.Manager) (signer.Publisher, error) {
-	if d.kind == trust.DistributedClusterTrustBundle {
-		return trust.NewClusterTrustBundles(mgr.GetClient(), mgr.GetAPIReader(), d.version, clock.RealClock{})
+	if d.Distribution == trust.DistributedClusterTrustBundle {
+		return trust.NewClusterTrustBundles(mgr.GetClient(), mgr.GetAPIReader(), d.Version, clock.RealClock{})
 	}
 	publisher := trust.NewConfigMaps(mgr.GetClient(), clock.RealClock{})
 	return publisher, publisher.SetupWithManager(mgr)
@@ -54,7 +79,7 @@ func (d distribution) publisher(mgr ctrl.Manager) (signer.Publisher, error) {
 
 // mounted returns what the webhook mounts in this way.
 func (d distribution) mounted() webhook.Distribution {
-	if d.kind == trust.DistributedClusterTrustBundle {
+	if d.Distribution == trust.DistributedClusterTrustBundle {
 		return webhook.ClusterTrustBundle
 	}
 	return webhook.ConfigMap

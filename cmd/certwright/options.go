@@ -4,26 +4,25 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
-	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/event"
+	"github.com/certwright/certwright/policy/judge"
 )
 
 // options are the flags that every component has.
@@ -73,17 +72,23 @@ func (o *controllerOptions) validate() error {
 	return o.options.validate()
 }
 
-// newManager returns a manager for a component that elects a leader.
-func (o *controllerOptions) newManager(component string, cacheOptions cache.Options) (ctrl.Manager, error) {
+// controller is what approver and signer are built on: a manager, and a judge that follows its cache.
+type controller struct {
+	ctrl.Manager
+	judge  *judge.Judge
+	teller event.Teller
+}
+
+// newController returns what a component that elects a leader is built on.
+func (o *controllerOptions) newController(ctx context.Context, component string) (*controller, error) {
 	config, err := clientConfig()
 	if err != nil {
 		return nil, err
 	}
-	cacheOptions.DefaultTransform = cache.TransformStripManagedFields()
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme(),
 		Logger:                        logger(),
-		Cache:                         cacheOptions,
+		Cache:                         cacheOptions(o.namespace),
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,
@@ -100,7 +105,17 @@ func (o *controllerOptions) newManager(component string, cacheOptions cache.Opti
 	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
 		return nil, err
 	}
-	return mgr, nil
+	if err := judge.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, err
+	}
+	c := &controller{
+		Manager: mgr,
+		judge:   judge.New(mgr.GetClient(), mgr.GetAPIReader(), o.trustDomain, o.clusterDomain),
+		teller: event.Teller{
+			Client: mgr.GetClient(), Component: "certwright-" + component, Instance: envOr("POD_NAME", component), Clock: clock.RealClock{},
+		},
+	}
+	return c, c.judge.Follow(ctx, mgr.GetCache())
 }
 
 // clientConfig returns how to reach the API server, with its own fairness as the only limit on our rate.
@@ -124,27 +139,10 @@ func scheme() *runtime.Scheme {
 	return s
 }
 
-// teller tells people about requests in the name of a component.
-func teller(c client.Client, component string) event.Teller {
-	return event.Teller{Client: c, Component: "certwright-" + component, Instance: envOr("POD_NAME", component), Clock: clock.RealClock{}}
-}
-
 func logger() logr.Logger {
 	l := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil))
 	ctrl.SetLogger(l)
 	return l
-}
-
-// stripRequest drops from the cache what nobody reads of a request that is finished: half a million of them would
-// otherwise take gigabytes.
-func stripRequest(object any) (any, error) {
-	object, err := cache.TransformStripManagedFields()(object)
-	if c, ok := object.(*certificatesv1.CertificateSigningRequest); ok && csr.IsFinished(c) {
-		c.Spec.Request = nil
-		c.Spec.Extra = nil
-		c.Spec.Groups = nil
-	}
-	return object, err
 }
 
 func envOr(name, otherwise string) string {

@@ -7,19 +7,12 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/policy/judge"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
-	"github.com/certwright/certwright/trust"
 )
 
 func newSigner() *cobra.Command {
@@ -33,32 +26,21 @@ func newSigner() *cobra.Command {
 			if err := o.validate(); err != nil {
 				return err
 			}
-			mgr, err := o.newManager("signer", cache.Options{ByObject: map[client.Object]cache.ByObject{
-				&certificatesv1.CertificateSigningRequest{}: {Transform: stripRequest},
-				&corev1.Secret{}:    {Namespaces: map[string]cache.Config{o.namespace: {}}},
-				&corev1.ConfigMap{}: trust.ConfigMapCache(),
-			}})
+			mgr, err := o.newController(cmd.Context(), "signer")
 			if err != nil {
 				return err
 			}
-			detected, err := detectDistribution(mgr.GetConfig(), trustDistribution)
+			detected, err := detectDistribution(cmd.Context(), mgr.GetConfig(), trustDistribution)
 			if err != nil {
 				return err
 			}
-			if err := judge.Index(cmd.Context(), mgr.GetFieldIndexer()); err != nil {
-				return err
-			}
-			j := judge.New(mgr.GetClient(), mgr.GetAPIReader(), o.trustDomain, o.clusterDomain)
-			if err := j.Follow(cmd.Context(), mgr.GetCache()); err != nil {
-				return err
-			}
-			registry := signer.NewRegistry(mgr.GetClient(), newBackend(mgr, o.namespace))
+			registry := signer.NewRegistry(mgr.GetClient(), newBackend(mgr.GetClient(), mgr.GetAPIReader(), o.namespace))
 			m := signer.NewMetrics(metrics.Registry)
 			requests := &signer.Reconciler{
 				Client:   mgr.GetClient(),
 				Registry: registry,
-				Judge:    j,
-				Teller:   teller(mgr.GetClient(), "signer"),
+				Judge:    mgr.judge,
+				Teller:   mgr.teller,
 				Metrics:  m,
 				Clock:    clock.RealClock{},
 			}
@@ -73,7 +55,7 @@ func newSigner() *cobra.Command {
 			if err := status.SetupWithManager(mgr); err != nil {
 				return fmt.Errorf("setting up the status of Signers: %w", err)
 			}
-			return mgr.Start(cmd.Context())
+			return detected.during(cmd.Context(), mgr.Start)
 		},
 	}
 	o.addFlags(cmd.Flags())
@@ -82,16 +64,16 @@ func newSigner() *cobra.Command {
 }
 
 // newBackend is the one place that knows all kinds of backends.
-func newBackend(mgr ctrl.Manager, namespace string) signer.NewBackend {
-	return func(s *v1alpha1.Signer, config v1alpha1.Backend) (signer.Backend, error) {
+func newBackend(c client.Client, reader client.Reader, namespace string) signer.NewBackend {
+	return func(config signer.BackendConfig) (signer.Backend, error) {
 		switch {
-		case config.CA != nil:
+		case config.Backend.CA != nil:
 			return ca.New(ca.Options{
-				Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Namespace: namespace,
-				Signer: s.Name, SignerName: s.Spec.SignerName, Backend: config.Name, CA: *config.CA, IsCA: s.Spec.Limits.IsCA,
+				Client: c, Reader: reader, Namespace: namespace,
+				Signer: config.Signer, SignerName: config.SignerName, Backend: config.Backend.Name, CA: *config.Backend.CA, IsCA: config.IsCA,
 			})
 		default:
-			return nil, fmt.Errorf("spec.backends %q: no kind is set, allowed is ca", config.Name)
+			return nil, fmt.Errorf("spec.backends %q: no kind is set, allowed is ca", config.Backend.Name)
 		}
 	}
 }

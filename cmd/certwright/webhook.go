@@ -7,8 +7,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/webhook"
+	"github.com/certwright/certwright/webhook/validation"
 )
 
 func newWebhook() *cobra.Command {
@@ -28,14 +30,20 @@ func newWebhook() *cobra.Command {
 				return err
 			}
 			log := logger()
-			detected, err := detectDistribution(config, trustDistribution)
+			detected, err := detectDistribution(cmd.Context(), config, trustDistribution)
 			if err != nil {
 				return err
+			}
+			kinds := scheme()
+			reader, err := client.New(config, client.Options{Scheme: kinds})
+			if err != nil {
+				return fmt.Errorf("setting up a client for Signers: %w", err)
 			}
 			server, err := webhook.New(config, webhook.Options{
 				Mutator: webhook.Mutator{
 					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain, Trust: detected.mounted(),
 				},
+				Validators:             validation.Handlers(kinds, reader, newBackend(reader, reader, namespace)),
 				Namespace:              namespace,
 				Port:                   port,
 				MetricsBindAddress:     o.metricsAddress,
@@ -45,7 +53,7 @@ func newWebhook() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("setting up the webhook: %w", err)
 			}
-			return server.Run(cmd.Context())
+			return detected.during(cmd.Context(), server.Run)
 		},
 	}
 	o.addFlags(cmd.Flags())

@@ -22,6 +22,7 @@ import (
 // The reasons of the *signer.CheckErrors of this package.
 const (
 	reasonSecretNotFound          = "SecretNotFound"
+	reasonCASecretLost            = "CASecretLost"
 	reasonSecretIncomplete        = "SecretIncomplete"
 	reasonSecretOfAnother         = "SecretOfAnotherSigner"
 	reasonCertificateInvalid      = "CertificateInvalid"

@@ -6,7 +6,8 @@
 //
 // It promises that a certificate is built from the parsed request and compared with it afterwards, that it never outlives
 // any certificate above it, and that a Secret which breaks does not take a good CA out of service: the last good one signs
-// while it is valid, and Check says so. Deleting the Secret does take it out of service.
+// while it is valid, and Check says so. The same holds for the Secret of a managed CA that is deleted, which is not made anew
+// unless a person says so. Deleting a Secret that an administrator brought does take its CA out of service.
 package ca
 
 import (
@@ -32,7 +33,7 @@ import (
 type Options struct {
 	// Client reads Secrets of Namespace from a cache and, for a managed CA, creates and updates one.
 	Client client.Client
-	// Reader reads the same Secrets past the cache. It is used only to settle what the cache may not know yet.
+	// Reader reads the same Secrets, and Signers, past the cache. It is used only to settle what the cache may not know yet.
 	Reader client.Reader
 	// Namespace that the Secrets are in: Certwright's own.
 	Namespace string

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
 	"github.com/certwright/certwright/signer/signertest"
@@ -56,9 +57,15 @@ func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Obj
 	t.Helper()
 	w := &world{t: t, clock: clocktesting.NewFakeClock(start)}
 	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
 	}
+	objects = append(objects, &v1alpha1.Signer{
+		ObjectMeta: metav1.ObjectMeta{Name: "internal", UID: "signer-1", Generation: 1},
+		Spec:       v1alpha1.SignerSpec{SignerName: "example.com/internal", Backends: []v1alpha1.Backend{{Name: "local", CA: &config}}},
+	})
 	write := func(f func() error) error {
 		w.mu.Lock()
 		w.writes++
@@ -68,14 +75,19 @@ func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Obj
 		}
 		return f()
 	}
-	w.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
-		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			return write(func() error { return c.Create(ctx, o, opts...) })
-		},
-		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-			return write(func() error { return c.Update(ctx, o, opts...) })
-		},
-	}).Build()
+	w.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithStatusSubresource(&v1alpha1.Signer{}).
+		WithIndex(&v1alpha1.Signer{}, v1alpha1.IndexSignerName, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.Signer).Spec.SignerName}
+		}).
+		WithInterceptorFuncs(interceptor.Funcs{
+			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+				return write(func() error { return c.Create(ctx, o, opts...) })
+			},
+			Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+				return write(func() error { return c.Update(ctx, o, opts...) })
+			},
+		}).Build()
 	w.Backend = w.backend(w.client, config, isCA)
 	return w
 }
@@ -117,9 +129,14 @@ func (w *world) change(name string, f func(data map[string][]byte)) {
 	}
 }
 
+// request is an ordinary request.
+func (w *world) request(d time.Duration) csr.Request {
+	return signertest.Request(w.t, signertest.Key(w.t, "ECDSA-P256"), &x509.CertificateRequest{DNSNames: []string{"web.example.com"}}, nil, d)
+}
+
 // sign signs an ordinary request and returns the chain.
 func (w *world) sign(d time.Duration) ([]*x509.Certificate, error) {
-	return w.Sign(w.t.Context(), signertest.Request(w.t, signertest.Key(w.t, "ECDSA-P256"), &x509.CertificateRequest{DNSNames: []string{"web.example.com"}}, nil, d))
+	return w.Sign(w.t.Context(), w.request(d))
 }
 
 func (w *world) mustSign(d time.Duration) []*x509.Certificate {

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
 )
 
@@ -31,12 +32,15 @@ func (b *Backend) load(ctx context.Context) (a *authority, warning, err error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	secret, err := b.read(ctx)
-	if err != nil {
+	now := b.options.Clock.Now()
+	secret, err := b.read(ctx, now)
+	if gone := (*signer.CheckError)(nil); errors.As(err, &gone) {
+		b.version, b.latest, b.broken, b.renewErr = "", nil, err, nil
+		return b.choose(now)
+	} else if err != nil {
 		return nil, nil, err
 	}
 	b.parse(secret)
-	now := b.options.Clock.Now()
 	switch {
 	case b.latest == nil || !b.latest.renewalDue(now):
 		b.renewErr = nil
@@ -72,14 +76,15 @@ func (b *Backend) choose(now time.Time) (a *authority, warning, err error) {
 	return nil, nil, problem
 }
 
-// read gets the Secret from the cache. If it holds no managed CA yet, that is made.
-func (b *Backend) read(ctx context.Context) (*corev1.Secret, error) {
+// read gets the Secret from the cache. If it holds no managed CA yet, that is made. A *signer.CheckError says that there is
+// no Secret, and why none is made.
+func (b *Backend) read(ctx context.Context, now time.Time) (*corev1.Secret, error) {
 	secret, err := b.get(ctx, b.options.Client)
 	if !apierrors.IsNotFound(err) {
 		return secret, err
 	}
-	b.version, b.latest, b.broken, b.good, b.renewErr = "", nil, nil, nil, nil
 	if b.options.CA.SecretRef != nil {
+		b.good = nil // whoever brought it has taken it away
 		return nil, checkError(reasonSecretNotFound, "Secret %s/%s does not exist: create it with type kubernetes.io/tls, the CA certificate and its chain in tls.crt and the key in tls.key",
 			b.options.Namespace, b.secret)
 	}
@@ -87,7 +92,10 @@ func (b *Backend) read(ctx context.Context) (*corev1.Secret, error) {
 	if secret, err = b.get(ctx, b.options.Reader); !apierrors.IsNotFound(err) {
 		return secret, err
 	}
-	if secret, err = b.newManaged(b.options.Clock.Now()); err != nil {
+	if err := b.mayBegin(ctx, now); err != nil {
+		return nil, err
+	}
+	if secret, err = b.newManaged(now); err != nil {
 		return nil, fmt.Errorf("making the CA for Secret %s/%s: %w", b.options.Namespace, b.secret, err)
 	}
 	err = b.options.Client.Create(ctx, secret)
@@ -98,6 +106,25 @@ func (b *Backend) read(ctx context.Context) (*corev1.Secret, error) {
 		return nil, fmt.Errorf("creating Secret %s/%s: %w", b.options.Namespace, b.secret, err)
 	}
 	return secret, nil
+}
+
+// mayBegin returns nil if a managed CA may be made: there was none, or its time is over, or a person wants another one. A new
+// root takes the place of the old one in the trust bundle, which breaks everybody who has certificates of the old one, so the
+// loss of a Secret alone is not enough. That word is spoken about one CA by its fingerprint, and means nothing to the next.
+func (b *Backend) mayBegin(ctx context.Context, now time.Time) error {
+	var object v1alpha1.Signer
+	if err := b.options.Reader.Get(ctx, client.ObjectKey{Name: b.options.Signer}, &object); err != nil {
+		return fmt.Errorf("reading Signer %s, to see whether there was a CA: %w", b.options.Signer, err)
+	}
+	for _, known := range object.Status.Backends {
+		if known.Name != b.options.Backend || !known.CANotAfter.After(now) || object.Annotations[annotationNewCA] == known.Root {
+			continue
+		}
+		return checkError(reasonCASecretLost, "Secret %s/%s does not exist, but the CA that this backend had is in use until %s: restore the Secret from a backup or, "+
+			"to start over with a new root, which everyone who verifies must then learn to trust, run kubectl annotate --overwrite signers.certwright.dev %s %s=%s",
+			b.options.Namespace, b.secret, rfc3339(known.CANotAfter.Time), b.options.Signer, annotationNewCA, known.Root)
+	}
+	return nil
 }
 
 // renew replaces the intermediate in the Secret, unless somebody else changed the Secret: then it returns what that is.
@@ -135,7 +162,7 @@ func (b *Backend) parse(secret *corev1.Secret) {
 	if b.options.CA.Managed != nil {
 		parse = b.parseManaged
 		remedy = fmt.Sprintf("delete Secret %s/%s to get a new root, which everyone who verifies must then learn to trust", b.options.Namespace, b.secret)
-		advice = "; restore the Secret from a backup, or delete it to get a new root, which everyone who verifies must then learn to trust"
+		advice = "; restore the Secret from a backup, or delete it, and this condition will say how to start over with a new root"
 	}
 	a, err := parse(secret)
 	var check *signer.CheckError

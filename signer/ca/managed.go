@@ -29,6 +29,8 @@ import (
 const (
 	labelManagedBy       = "app.kubernetes.io/managed-by"
 	annotationSignerName = "certwright.dev/signer-name"
+	// annotationNewCA on a Signer holds the fingerprint of a lost root that a new one may take the place of.
+	annotationNewCA = "certwright.dev/new-ca"
 
 	defaultKeyAlgorithm         = "ECDSA-P256"
 	defaultRootDuration         = 10 * 365 * 24 * time.Hour

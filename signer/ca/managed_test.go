@@ -156,17 +156,6 @@ func TestManagedSecretOfAnotherSigner(t *testing.T) {
 	wantReason(t, other.Check(t.Context()), "SecretOfAnotherSigner")
 }
 
-func TestManagedSecretDeletedMeansNewRoot(t *testing.T) {
-	w := newWorld(t, managed(), false)
-	before := w.mustSign(time.Hour)[1]
-	if err := w.client.Delete(t.Context(), w.secret(secretName)); err != nil {
-		t.Fatal(err)
-	}
-	if after := w.mustSign(time.Hour)[1]; after.Equal(before) {
-		t.Error("the CA of a deleted Secret still signs")
-	}
-}
-
 func TestIntermediateRenewal(t *testing.T) {
 	config := v1alpha1.CA{Managed: &v1alpha1.ManagedCA{
 		RootDuration: metav1.Duration{Duration: 30 * time.Hour}, IntermediateDuration: metav1.Duration{Duration: 12 * time.Hour},

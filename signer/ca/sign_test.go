@@ -250,7 +250,7 @@ func TestNewRefuses(t *testing.T) {
 		})
 	}
 	t.Run("long signerName", func(t *testing.T) {
-		b, err := ca.New(ca.Options{Client: w.client, Reader: w.client, Namespace: namespace, Signer: "long", SignerName: "example.com/" + strings.Repeat("n", 500), Backend: "local", CA: managed()})
+		b, err := ca.New(ca.Options{Client: w.client, Reader: w.client, Namespace: namespace, Signer: "internal", SignerName: "example.com/" + strings.Repeat("n", 500), Backend: "local", CA: managed()})
 		if err != nil {
 			t.Fatal(err)
 		}

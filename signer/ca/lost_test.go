@@ -1,0 +1,203 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ca_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca"
+)
+
+// bundle is a trust bundle: the anchors that were published last.
+type bundle struct{ anchors []*x509.Certificate }
+
+func (b *bundle) Publish(_ context.Context, _ *v1alpha1.Signer, anchors []*x509.Certificate) (string, error) {
+	b.anchors = anchors
+	return "bundle", nil
+}
+
+func (b *bundle) Withdraw(context.Context, string) error {
+	return errors.New("nothing is withdrawn here")
+}
+
+// process is a signer with one backend, which keeps the status of the Signer.
+type process struct {
+	*ca.Backend
+	*bundle
+	w      *world
+	status *signer.StatusReconciler
+}
+
+func (w *world) process(bundle *bundle) *process {
+	p := &process{Backend: w.backend(w.client, managed(), false), bundle: bundle, w: w}
+	registry := signer.NewRegistry(w.client, func(signer.BackendConfig) (signer.Backend, error) { return p.Backend, nil })
+	p.status = &signer.StatusReconciler{Client: w.client, Registry: registry, Publisher: bundle, Metrics: signer.NewMetrics(prometheus.NewRegistry())}
+	return p
+}
+
+// look has the process look after the Signer, and returns the reason and the message of its condition.
+func (p *process) look() (reason, message string) {
+	p.w.t.Helper()
+	key := client.ObjectKey{Name: "internal"}
+	_, _ = p.status.Reconcile(p.w.t.Context(), ctrl.Request{NamespacedName: key}) // what is wrong is in the condition
+	ready := meta.FindStatusCondition(p.w.signer().Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil {
+		p.w.t.Fatal("the Signer has no condition")
+	}
+	return ready.Reason, ready.Message
+}
+
+func (w *world) signer() *v1alpha1.Signer {
+	w.t.Helper()
+	var s v1alpha1.Signer
+	if err := w.client.Get(w.t.Context(), client.ObjectKey{Name: "internal"}, &s); err != nil {
+		w.t.Fatal(err)
+	}
+	return &s
+}
+
+func (w *world) annotate(value string) {
+	w.t.Helper()
+	s := w.signer()
+	s.Annotations = map[string]string{"certwright.dev/new-ca": value}
+	if err := w.client.Update(w.t.Context(), s); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) loseSecret() {
+	w.t.Helper()
+	if err := w.client.Delete(w.t.Context(), w.secret(secretName)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) hasSecret() bool {
+	w.t.Helper()
+	err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: secretName}, &corev1.Secret{})
+	if client.IgnoreNotFound(err) != nil {
+		w.t.Fatal(err)
+	}
+	return !apierrors.IsNotFound(err)
+}
+
+func fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
+
+// Whoever deletes the Secret of a managed CA, by mistake or not, must not thereby get a new root into everybody's trust
+// bundle, and the old one out of it.
+func TestLostSecretIsNotMadeAnew(t *testing.T) {
+	w := newWorld(t, managed(), false)
+	published := &bundle{}
+	leader := w.process(published)
+	if reason, message := leader.look(); reason != signer.ReasonReady {
+		t.Fatalf("at first: %s, %s", reason, message)
+	}
+	root, backup := published.anchors[0], w.secret(secretName)
+	known := w.signer().Status.Backends
+	if len(known) != 1 || known[0].Name != "local" || known[0].Root != fingerprint(root) {
+		t.Fatalf("the status knows %v, want the root %s", known, fingerprint(root))
+	}
+	w.loseSecret()
+
+	// The process that has the CA signs with it.
+	if reason, message := leader.look(); reason != "ServingLastGoodCA" || !strings.Contains(message, "restore the Secret from a backup") {
+		t.Errorf("the leader says %s: %s", reason, message)
+	}
+	if _, err := leader.Sign(t.Context(), w.request(time.Hour)); err != nil {
+		t.Errorf("the leader does not sign: %v", err)
+	}
+	// One that begins now has none, however often it looks.
+	follower := w.process(published)
+	for range 3 {
+		reason, message := follower.look()
+		if want := "kubectl annotate --overwrite signers.certwright.dev internal certwright.dev/new-ca=" + fingerprint(root); reason != "CASecretLost" || !strings.Contains(message, want) {
+			t.Errorf("the follower says %s: %s, want %s", reason, message, want)
+		}
+		_, err := follower.Sign(t.Context(), w.request(time.Hour))
+		wantTrouble(t, err)
+	}
+	status := w.signer().Status
+	if w.hasSecret() || !published.anchors[0].Equal(root) || status.CANotAfter == nil || len(status.Backends) != 1 || status.Backends[0] != known[0] {
+		t.Errorf("a Secret: %t, status %v: the old CA was forgotten", w.hasSecret(), status)
+	}
+
+	backup.ResourceVersion = ""
+	if err := w.client.Create(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range map[string]*process{"leader": leader, "follower": follower} {
+		if reason, message := p.look(); reason != signer.ReasonReady || !published.anchors[0].Equal(root) {
+			t.Errorf("the %s says after the Secret was restored: %s, %s", name, reason, message)
+		}
+	}
+}
+
+func TestNewCAAfterALoss(t *testing.T) {
+	w := newWorld(t, managed(), false)
+	published := &bundle{}
+	leader := w.process(published)
+	leader.look()
+	first, another := published.anchors[0], w.mustSign(time.Hour)[0]
+
+	w.loseSecret()
+	for what, value := range map[string]string{"nothing": "", "a word": "true", "another certificate": fingerprint(another)} {
+		w.annotate(value)
+		if reason, _ := leader.look(); reason != "ServingLastGoodCA" || w.hasSecret() {
+			t.Errorf("annotated with %s it says %s, with a Secret: %t", what, reason, w.hasSecret())
+		}
+	}
+	w.annotate(fingerprint(first))
+	if reason, message := leader.look(); reason != signer.ReasonReady {
+		t.Fatalf("with a person's word it says %s: %s", reason, message)
+	}
+	second := published.anchors[0]
+	if second.Equal(first) || w.signer().Status.Backends[0].Root != fingerprint(second) {
+		t.Errorf("no new root is published, or the status does not know it")
+	}
+	// What was said about the first root says nothing about the second.
+	w.loseSecret()
+	if reason, _ := w.process(published).look(); reason != "CASecretLost" || w.hasSecret() {
+		t.Errorf("after the second loss: %s, with a Secret: %t", reason, w.hasSecret())
+	}
+}
+
+func TestNewCAWhenTheLostOneIsOver(t *testing.T) {
+	w := newWorld(t, managed(), false)
+	published := &bundle{}
+	w.process(published).look()
+	first := published.anchors[0]
+	w.loseSecret()
+	w.clock.SetTime(w.signer().Status.CANotAfter.Time)
+	if reason, message := w.process(published).look(); reason != signer.ReasonReady || published.anchors[0].Equal(first) {
+		t.Errorf("it says %s: %s", reason, message)
+	}
+}
+
+// Without the Signer, nobody knows whether there was a CA.
+func TestNoCAForASignerThatIsGone(t *testing.T) {
+	w := newWorld(t, managed(), false)
+	if err := w.client.Delete(t.Context(), w.signer()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.sign(time.Hour)
+	if wantTrouble(t, err); w.hasSecret() {
+		t.Error("a CA was made")
+	}
+}

@@ -74,8 +74,13 @@ type Ask struct {
 // a sentence for the author of the pod.
 type Refusal []string
 
-// maxReasons bounds the length of a refusal, which ends up in events.
-const maxReasons = 20
+const (
+	// maxReasons bounds the length of a refusal, which ends up in events.
+	maxReasons = 20
+	// maxValue bounds the value of an annotation in bytes. What it asks for has to
+	// fit into a request, which is no longer.
+	maxValue = 16 << 10
+)
 
 // Error joins the reasons in one line.
 func (r Refusal) Error() string {
@@ -87,7 +92,14 @@ func (r Refusal) Error() string {
 	return "this pod cannot get a certificate: " + strings.Join(shown, "; ") + rest
 }
 
-func (r *Refusal) addf(format string, args ...any) { *r = append(*r, fmt.Sprintf(format, args...)) }
+// addf adds a reason. Those that nobody will read are only counted.
+func (r *Refusal) addf(format string, args ...any) {
+	reason := ""
+	if len(*r) < maxReasons {
+		reason = fmt.Sprintf(format, args...)
+	}
+	*r = append(*r, reason)
+}
 
 // parsers read the value of one annotation each. What they return is empty, or
 // one line for each wrong part of the value.
@@ -134,6 +146,7 @@ func ParseAsk(annotations map[string]string) (Ask, error) {
 		MountPath:    DefaultMountPath,
 	}
 	var refusal Refusal
+	known := strings.Join(slices.Sorted(maps.Keys(parsers)), ", ")
 	if _, asked := annotations[AnnotationAutoTLS]; !asked {
 		refusal.addf("annotation %s: missing, set it to a signer name such as example.com/internal", AnnotationAutoTLS)
 	}
@@ -141,9 +154,13 @@ func ParseAsk(annotations map[string]string) (Ask, error) {
 		if !strings.HasPrefix(key, Prefix) {
 			continue
 		}
-		parse, known := parsers[key]
-		if !known {
-			refusal.addf("annotation %s: unknown, use one of %s", shorten(key), strings.Join(slices.Sorted(maps.Keys(parsers)), ", "))
+		parse := parsers[key]
+		if parse == nil {
+			refusal.addf("annotation %s: unknown, use one of %s", shorten(key), known)
+			continue
+		}
+		if n := len(annotations[key]); n > maxValue {
+			refusal.addf("annotation %s: %d bytes long, the most is %d", key, n, maxValue)
 			continue
 		}
 		for _, problem := range parse(annotations[key], &ask) {

@@ -150,9 +150,17 @@ func TestRefusalNamesEverythingAtOnce(t *testing.T) {
 	if text := err.Error(); !strings.HasPrefix(text, "this pod cannot get a certificate: annotation certwright.dev/auto-tls: missing") {
 		t.Errorf("unexpected text %s", text)
 	}
-	_, err = ParseAsk(map[string]string{AnnotationAutoTLS: signer, AnnotationDNSNames: strings.Repeat("A,", 10000) + "A"})
-	if text := err.Error(); len(text) > 4000 || !strings.HasSuffix(text, "; and 9981 more") {
+	_, err = ParseAsk(map[string]string{AnnotationAutoTLS: signer, AnnotationDNSNames: strings.Repeat("A,", 7000) + "A"})
+	if text := err.Error(); len(text) > 4000 || !strings.HasSuffix(text, "; and 6981 more") {
 		t.Errorf("%d bytes of text, want a bounded one that counts the rest", len(text))
+	}
+	for length, want := range map[int]string{
+		maxValue:     "is not allowed, use a clean absolute path",
+		maxValue + 1: "annotation certwright.dev/mount-path: 16385 bytes long, the most is 16384",
+	} {
+		if _, err := ParseAsk(map[string]string{AnnotationAutoTLS: signer, AnnotationMountPath: strings.Repeat("x", length)}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d bytes: got %v, want %s", length, err, want)
+		}
 	}
 }
 

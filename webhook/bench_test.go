@@ -41,7 +41,11 @@ func BenchmarkPatch(b *testing.B) {
 		if err := testMutator.Mutate(mutated, shop); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := patchPod(raw, original, mutated); err != nil {
+		seen, err := readOutline(raw)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := patchSpec(seen.Spec, original.Spec, mutated.Spec); err != nil {
 			b.Fatal(err)
 		}
 	}

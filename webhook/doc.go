@@ -19,4 +19,7 @@
 //   - A pod that satisfies the restricted Pod Security Standard still does.
 //   - Fields that this version of the API types does not know survive.
 //   - No pod, patch or annotation value is ever logged.
+//   - What a pod may cost in memory and time is bounded, whoever wrote it. How many
+//     are worked on at once is for package gate.
+//   - A replica that is told to stop answers every request that still reaches it.
 package webhook

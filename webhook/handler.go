@@ -20,9 +20,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// servicesTimeout bounds the look-up of Services; the API server waits ten
-// seconds for the whole answer.
-const servicesTimeout = 5 * time.Second
+const (
+	// servicesTimeout bounds the look-up of Services; the API server waits ten
+	// seconds for the whole answer.
+	servicesTimeout = 5 * time.Second
+	// servicesPage is how many of them are read at a time, however many a namespace
+	// has.
+	servicesPage = 100
+)
 
 // Outcomes of an admission request, as counted by the metric.
 const (
@@ -93,19 +98,25 @@ func (h *Handler) Handle(ctx context.Context, req admission.Request) admission.R
 	return response
 }
 
-// answer returns the response, and the error that is in it.
+// answer returns the response, and the error that is in it, or will be if that is a
+// Refusal.
 func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.Response, error) {
 	if req.Operation != admissionv1.Create || req.Resource.Resource != "pods" || req.Resource.Group != "" || req.SubResource != "" {
 		return admission.Allowed("not the creation of a pod"), nil
 	}
-	var pod corev1.Pod
-	if err := json.Unmarshal(req.Object.Raw, &pod); err != nil {
-		// The decoder's own words may quote the pod.
-		err := errors.New("decoding pod: it does not fit the Pod type of the Kubernetes API that this webhook was built with")
+	seen, err := readOutline(req.Object.Raw)
+	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err), err
 	}
-	if _, asks := pod.Annotations[AnnotationAutoTLS]; !asks {
+	if _, asks := seen.Metadata.Annotations[AnnotationAutoTLS]; !asks {
 		return admission.Allowed("the pod does not ask for a certificate"), nil
+	}
+	if err := seen.checkSize(); err != nil {
+		return admission.Response{}, err
+	}
+	var pod corev1.Pod
+	if err := json.Unmarshal(req.Object.Raw, &pod); err != nil {
+		return admission.Errored(http.StatusBadRequest, errNotAPod), errNotAPod
 	}
 	facts, err := h.gather(ctx, &pod, req.Namespace)
 	if err != nil {
@@ -115,14 +126,15 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 	if err := h.mutator.Mutate(mutated, facts); err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
-	operations, err := patchPod(req.Object.Raw, &pod, mutated)
+	operations, err := patchSpec(seen.Spec, pod.Spec, mutated.Spec)
 	if err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
 	return admission.Patched("", operations...), nil
 }
 
-// gather looks up the Services, unless the pod brings its own DNS names.
+// gather looks up the Services that select the pod, unless it brings its own DNS
+// names. More than maxServices are too many, and no more are read.
 func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string) (Facts, error) {
 	facts := Facts{Namespace: namespace}
 	if _, explicit := pod.Annotations[AnnotationDNSNames]; explicit {
@@ -131,10 +143,22 @@ func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string)
 	// The server's context ends when the process is told to stop, but requests under way are still answered then.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), servicesTimeout)
 	defer cancel()
-	var services corev1.ServiceList
-	if err := h.services.List(ctx, &services, client.InNamespace(namespace)); err != nil {
-		return Facts{}, fmt.Errorf("looking up the Services of namespace %s, which give the pod its DNS names: %w; try again", namespace, err)
+	for next := ""; ; {
+		var page corev1.ServiceList
+		err := h.services.List(ctx, &page, client.InNamespace(namespace), client.Limit(servicesPage), client.Continue(next))
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			return Facts{}, Refusal{fmt.Sprintf("the Services of namespace %s, which give it its DNS names, take more than %d bytes for %d of them: name those to ask for in annotation %s",
+				namespace, tooLarge.Limit, servicesPage, AnnotationDNSNames)}
+		} else if err != nil {
+			return Facts{}, fmt.Errorf("looking up the Services of namespace %s, which give the pod its DNS names: %w; try again", namespace, err)
+		}
+		for i := range page.Items {
+			if selects(&page.Items[i], pod) {
+				facts.Services = append(facts.Services, page.Items[i])
+			}
+		}
+		if next = page.Continue; next == "" || len(facts.Services) > maxServices {
+			return facts, nil
+		}
 	}
-	facts.Services = services.Items
-	return facts, nil
 }

@@ -38,8 +38,11 @@ type hook struct {
 	log      *bytes.Buffer
 }
 
+// lister lists Services in the place of a cluster.
+type lister func(ctx context.Context, into *corev1.ServiceList, opts *client.ListOptions) error
+
 // newHook serves the handler; list, if set, answers instead of the Services.
-func newHook(t *testing.T, list func(context.Context) error, services ...client.Object) *hook {
+func newHook(t *testing.T, list lister, services ...client.Object) *hook {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := corev1.AddToScheme(scheme); err != nil {
@@ -48,7 +51,7 @@ func newHook(t *testing.T, list func(context.Context) error, services ...client.
 	c := interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(services...).Build(), interceptor.Funcs{
 		List: func(ctx context.Context, w client.WithWatch, into client.ObjectList, opts ...client.ListOption) error {
 			if list != nil {
-				return list(ctx)
+				return list(ctx, into.(*corev1.ServiceList), (&client.ListOptions{}).ApplyOptions(opts))
 			}
 			return w.List(ctx, into, opts...)
 		},
@@ -147,11 +150,13 @@ func (h *hook) assertCounted(outcome string) {
 func TestHandler(t *testing.T) {
 	web := service("web", nil)
 	labelled := func(pod *corev1.Pod) { pod.Labels = map[string]string{"app": "web"} }
-	down := func(context.Context) error { return errors.New("connection refused") }
+	down := func(context.Context, *corev1.ServiceList, *client.ListOptions) error {
+		return errors.New("connection refused")
+	}
 	for name, test := range map[string]struct {
 		request func(*admissionv1.AdmissionRequest)
 		pod     *corev1.Pod
-		list    func(context.Context) error
+		list    lister
 		outcome string
 		code    int32
 		message string
@@ -181,9 +186,13 @@ func TestHandler(t *testing.T) {
 			message: "looking up the Services of namespace shop, which give the pod its DNS names: connection refused; try again",
 		},
 		"Services not needed": {pod: newPod(annotate(AnnotationDNSNames, "")), list: down, outcome: outcomeAllowed, code: 200, patched: true},
+		"not an object": {
+			pod: newPod(), request: func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte(`"secret-value"`) },
+			outcome: outcomeError, code: 400, message: "decoding pod: it does not fit the Pod type of the Kubernetes API that this webhook was built with",
+		},
 		"not a pod": {
 			pod: newPod(), request: func(r *admissionv1.AdmissionRequest) {
-				r.Object.Raw = []byte(`{"spec": {"containers": "secret-value"}}`)
+				r.Object.Raw = []byte(`{"metadata": {"annotations": {"certwright.dev/auto-tls": "x"}}, "spec": {"containers": "secret-value"}}`)
 			},
 			outcome: outcomeError, code: 400, message: "decoding pod: it does not fit the Pod type of the Kubernetes API that this webhook was built with",
 		},
@@ -216,7 +225,7 @@ func TestHandler(t *testing.T) {
 
 // The look-up of Services is given up well before the API server gives up.
 func TestHandlerTimeout(t *testing.T) {
-	h := newHook(t, func(ctx context.Context) error {
+	h := newHook(t, func(ctx context.Context, _ *corev1.ServiceList, _ *client.ListOptions) error {
 		deadline, ok := ctx.Deadline()
 		if !ok || time.Until(deadline) > servicesTimeout {
 			t.Errorf("deadline %s, %t", deadline, ok)
@@ -243,7 +252,7 @@ func TestNewHandler(t *testing.T) {
 
 // TestHandlerAnswersWhileStopping sends a request whose context ended with the process's: the pod must not be refused for it.
 func TestHandlerAnswersWhileStopping(t *testing.T) {
-	h := newHook(t, func(ctx context.Context) error { return ctx.Err() })
+	h := newHook(t, func(ctx context.Context, _ *corev1.ServiceList, _ *client.ListOptions) error { return ctx.Err() })
 	stopping, stop := context.WithCancel(t.Context())
 	stop()
 	response := h.handler.Handle(stopping, admission.Request{AdmissionRequest: *request(encodePod(t, newPod()))})

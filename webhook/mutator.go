@@ -92,7 +92,11 @@ func (m Mutator) config(pod *corev1.Pod, ask Ask, in Facts) (agent.Config, error
 		Once:            ask.Delivery == DeliveryInit,
 	}
 	if config.DNSNames == nil {
-		config.DNSNames = m.defaultDNSNames(pod, in)
+		names, err := m.defaultDNSNames(pod, in)
+		if err != nil {
+			return agent.Config{}, err
+		}
+		config.DNSNames = names
 	}
 	if config.URIs == nil {
 		config.URIs = []string{m.defaultURI(pod, in)}
@@ -114,6 +118,9 @@ func checkPod(pod *corev1.Pod) (refusal Refusal) {
 	}
 	if _, static := pod.Annotations[corev1.MirrorPodAnnotationKey]; static {
 		refusal.addf("annotation %s: this is a static pod, which only its node can change; create it through the API instead", corev1.MirrorPodAnnotationKey)
+	}
+	if n := countItems(pod); n > maxItems {
+		refusal.addf("spec: it holds %d containers, volumes and mounts together, the most is %d", n, maxItems)
 	}
 	for i := range pod.Spec.Containers {
 		if pod.Spec.Containers[i].Name == AgentContainer {
@@ -138,9 +145,10 @@ func checkContainers(pod *corev1.Pod, ask Ask) (refusal Refusal) {
 			}
 		}
 	}
+	allowed := "names of the pod's containers: " + shorten(strings.Join(names, ", "))
 	for _, name := range ask.Containers {
 		if !slices.Contains(names, name) {
-			refusal.addf("annotation %s: %s", AnnotationContainers, notAllowed(name, "names of the pod's containers: "+strings.Join(names, ", ")))
+			refusal.addf("annotation %s: %s", AnnotationContainers, notAllowed(name, allowed))
 		}
 	}
 	return refusal

@@ -4,26 +4,32 @@
 package webhook
 
 import (
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
+
+// maxServices may select a pod that leaves its DNS names to them. As policy has it:
+// its placeholder {service} stands for nothing if there are more.
+const maxServices = 100
 
 // Facts are what Mutate needs to know besides the pod.
 type Facts struct {
 	// Namespace of the pod, from the admission request: the pod itself need not
 	// name it.
 	Namespace string
-	// Services of that namespace.
+	// Services of that namespace, at least those that select the pod, or more than
+	// maxServices of them.
 	Services []corev1.Service
 }
 
 // defaultDNSNames are the names of the Services that select the pod, and the
 // pod's own name below the headless Service that is its subdomain (a StatefulSet
 // pod has both fields when it is created). Sorted, each with and without the
-// cluster domain.
-func (m Mutator) defaultDNSNames(pod *corev1.Pod, in Facts) []string {
-	names := []string{}
+// cluster domain. The error is a Refusal.
+func (m Mutator) defaultDNSNames(pod *corev1.Pod, in Facts) ([]string, error) {
+	names, services := []string{}, 0
 	add := func(name string) {
 		name += "." + in.Namespace + ".svc"
 		names = append(names, name, name+"."+m.ClusterDomain)
@@ -33,13 +39,16 @@ func (m Mutator) defaultDNSNames(pod *corev1.Pod, in Facts) []string {
 		if service.Namespace != in.Namespace || !selects(service, pod) {
 			continue
 		}
+		if services++; services > maxServices {
+			return nil, Refusal{fmt.Sprintf("more than %d Services of namespace %s select it: name those to ask for in annotation %s", maxServices, in.Namespace, AnnotationDNSNames)}
+		}
 		add(service.Name)
 		if service.Spec.ClusterIP == corev1.ClusterIPNone && pod.Spec.Subdomain == service.Name && pod.Spec.Hostname != "" {
 			add(pod.Spec.Hostname + "." + service.Name)
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names)
+	return slices.Compact(names), nil
 }
 
 // selects tells whether the Service sends traffic to the pod because of its

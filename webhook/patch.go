@@ -18,19 +18,24 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// patchPod returns the operations that turn the pod in raw into the mutated one.
+// patchSpec returns the operations that turn a pod with the spec raw, which was
+// decoded as original, into one with the spec mutated.
 //
 // Raw may hold fields that our types do not know, also inside list elements that
-// change place. So the difference between the typed pods, which tells elements by
+// change place. So the difference between the typed specs, which tells elements by
 // their keys, is applied to raw first, and the operations are taken from the
 // result, which holds every field. Whatever goes wrong on that way shows in the
 // comparison at its end.
-func patchPod(raw []byte, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchOperation, error) {
-	before, err := json.Marshal(original)
+func patchSpec(raw json.RawMessage, original, mutated corev1.PodSpec) ([]jsonpatch.JsonPatchOperation, error) {
+	pod, err := json.Marshal(map[string]json.RawMessage{"spec": raw})
 	if err != nil {
 		return nil, fmt.Errorf("encoding pod: %w", err)
 	}
-	after, err := json.Marshal(mutated)
+	before, err := json.Marshal(corev1.Pod{Spec: original})
+	if err != nil {
+		return nil, fmt.Errorf("encoding pod: %w", err)
+	}
+	after, err := json.Marshal(corev1.Pod{Spec: mutated})
 	if err != nil {
 		return nil, fmt.Errorf("encoding changed pod: %w", err)
 	}
@@ -41,7 +46,7 @@ func patchPod(raw []byte, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchO
 	if string(difference) == "{}" {
 		return nil, nil
 	}
-	result, err := strategicpatch.StrategicMergePatch(raw, difference, corev1.Pod{})
+	result, err := strategicpatch.StrategicMergePatch(pod, difference, corev1.Pod{})
 	if err != nil {
 		return nil, fmt.Errorf("changing pod: %w", err)
 	}
@@ -49,20 +54,20 @@ func patchPod(raw []byte, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchO
 	if err := json.Unmarshal(result, &check); err != nil {
 		return nil, fmt.Errorf("decoding changed pod: %w", err)
 	}
-	if !apiequality.Semantic.DeepEqual(&check, mutated) {
+	if !apiequality.Semantic.DeepEqual(check.Spec, mutated) {
 		return nil, errors.New("changing pod: its lists hold elements that cannot be told apart; give ports, mounts and volumes of a container distinct keys")
 	}
-	return replaceChanged(raw, result)
+	return replaceChanged(pod, result)
 }
 
 // replaceChanged returns one operation for each field of the spec that differs.
 // Whole fields are larger than the least possible patch, but there is no index in
 // them to get wrong, and they are the same every time.
-func replaceChanged(raw, result []byte) ([]jsonpatch.JsonPatchOperation, error) {
+func replaceChanged(pod, result []byte) ([]jsonpatch.JsonPatchOperation, error) {
 	var before, after struct {
 		Spec map[string]any `json:"spec"`
 	}
-	if err := utiljson.Unmarshal(raw, &before); err != nil {
+	if err := utiljson.Unmarshal(pod, &before); err != nil {
 		return nil, fmt.Errorf("decoding pod: %w", err)
 	}
 	if err := utiljson.Unmarshal(result, &after); err != nil {

@@ -68,7 +68,11 @@ func apply(t testing.TB, m Mutator, raw []byte, in Facts) (patch, result []byte)
 	if err := m.Mutate(mutated, in); err != nil {
 		t.Fatal(err)
 	}
-	operations, err := patchPod(raw, original, mutated)
+	seen, err := readOutline(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations, err := patchSpec(seen.Spec, original.Spec, mutated.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +203,7 @@ func assertContains(t *testing.T, at string, before, after any) {
 	}
 }
 
-// The strategy of lists that patchPod relies on, as our version of the types has it.
+// The strategy of lists that patchSpec relies on, as our version of the types has it.
 func TestMergeKeys(t *testing.T) {
 	schema, err := strategicpatch.NewPatchMetaFromStruct(corev1.PodSpec{})
 	if err != nil {

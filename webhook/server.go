@@ -9,6 +9,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +29,7 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/certwright/certwright/webhook/gate"
 	"github.com/certwright/certwright/webhook/servingcert"
 )
 
@@ -36,14 +39,19 @@ const (
 	Path = "/mutate-pods"
 	// ServiceName is the Service in front of the webhook.
 	ServiceName = "certwright-webhook"
-	// ConfigurationName is the MutatingWebhookConfiguration, whose caBundle the
-	// webhook writes.
+	// ConfigurationName is the MutatingWebhookConfiguration and the
+	// ValidatingWebhookConfiguration, whose caBundle the webhook writes.
 	ConfigurationName = "certwright-webhook"
 	// SecretName is the Secret that holds the serving certificate.
 	SecretName = "certwright-webhook-tls" //nolint:gosec // a name, not a secret
 	// DefaultPort is where the webhook listens.
 	DefaultPort = 8443
 )
+
+// drain is how long a replica that is told to stop goes on serving. By then every
+// API server has heard that it goes, and has used its kept connections once more,
+// which ended them.
+const drain = 10 * time.Second
 
 // Options say how to run the webhook.
 type Options struct {
@@ -57,6 +65,8 @@ type Options struct {
 	MetricsBindAddress, HealthProbeBindAddress string
 	// Registerer of the metrics. Default: the one that MetricsBindAddress shows.
 	Registerer prometheus.Registerer
+	// Validators answer for kinds of Certwright's own, each at its path.
+	Validators map[string]admission.Handler
 	// Clock, by default the real one.
 	Clock clock.WithTicker
 	// Logger, by default controller-runtime's.
@@ -65,7 +75,11 @@ type Options struct {
 
 // Server is the webhook as a process: it serves admission requests and keeps its
 // own serving certificate. All replicas are active; there is no leader.
-type Server struct{ manager manager.Manager }
+type Server struct {
+	manager manager.Manager
+	gate    *gate.Gate
+	clock   clock.Clock
+}
 
 // New builds a Server for the cluster of cfg. Nothing runs before Run.
 func New(cfg *rest.Config, opts Options) (*Server, error) {
@@ -82,6 +96,7 @@ func New(cfg *rest.Config, opts Options) (*Server, error) {
 	// fairness: a limit of ours would only time pods out.
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
+	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return boundedAnswers{rt} })
 
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, admissionregistrationv1.AddToScheme} {
@@ -110,15 +125,38 @@ func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server,
 	if err != nil {
 		return nil, fmt.Errorf("building manager: %w", err)
 	}
-	mgr.GetWebhookServer().Register(Path, &admission.Webhook{Handler: handler, LogConstructor: requestLogger})
-	if err := wire(mgr, keeper); err != nil {
-		return nil, err
+	s := &Server{manager: mgr, gate: gate.New(opts.Clock), clock: opts.Clock}
+	s.register(Path, handler)
+	for path, validator := range opts.Validators {
+		s.register(path, validator)
 	}
-	return &Server{manager: mgr}, nil
+	if err := mgr.Add(runnable{keeper}); err != nil {
+		return nil, fmt.Errorf("adding serving certificate: %w", err)
+	}
+	return s, s.addChecks(keeper)
 }
 
-// Run serves until the context ends.
-func (s *Server) Run(ctx context.Context) error { return s.manager.Start(ctx) }
+func (s *Server) register(path string, handler admission.Handler) {
+	s.manager.GetWebhookServer().Register(path, s.gate.Wrap(&admission.Webhook{Handler: handler, LogConstructor: requestLogger}))
+}
+
+// Run serves until the context ends, and a little longer: until nobody calls any
+// more.
+func (s *Server) Run(ctx context.Context) error {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		drained := s.clock.NewTimer(drain)
+		defer drained.Stop()
+		s.gate.Close()
+		select {
+		case <-drained.C():
+			stop()
+		case <-serving.Done():
+		}
+	})()
+	return s.manager.Start(serving)
+}
 
 func managerOptions(opts Options, scheme *runtime.Scheme, keeper *servingcert.Keeper) ctrl.Options {
 	return ctrl.Options{
@@ -132,23 +170,25 @@ func managerOptions(opts Options, scheme *runtime.Scheme, keeper *servingcert.Ke
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 				c.MinVersion = tls.VersionTLS12
 				c.GetCertificate = keeper.GetCertificate
+				// What API servers speak to webhooks, and what the gate can end in good order.
+				c.NextProtos = []string{"http/1.1"}
 			}},
 		}),
 	}
 }
 
-func wire(mgr manager.Manager, keeper *servingcert.Keeper) error {
-	if err := mgr.Add(runnable{keeper}); err != nil {
-		return fmt.Errorf("adding serving certificate: %w", err)
-	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+func (s *Server) addChecks(keeper *servingcert.Keeper) error {
+	if err := s.manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("adding health check: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("serving-certificate", keeper.Ready); err != nil {
-		return fmt.Errorf("adding readiness check: %w", err)
-	}
-	if err := mgr.AddReadyzCheck("listener", mgr.GetWebhookServer().StartedChecker()); err != nil {
-		return fmt.Errorf("adding readiness check: %w", err)
+	for name, check := range map[string]healthz.Checker{
+		"serving-certificate": keeper.Ready,
+		"listener":            s.manager.GetWebhookServer().StartedChecker(),
+		"stopping":            s.gate.Ready,
+	} {
+		if err := s.manager.AddReadyzCheck(name, check); err != nil {
+			return fmt.Errorf("adding readiness check %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -33,9 +33,9 @@ const (
 	tlsBytes = "8Mi"
 )
 
-func isOurVolume(name string) bool {
-	return name == tlsVolume || name == trustVolume || name == tokenVolume
-}
+var ourVolumes = []string{tlsVolume, trustVolume, tokenVolume}
+
+func isOurVolume(name string) bool { return slices.Contains(ourVolumes, name) }
 
 // volumes are the key and certificate, in memory; the trust anchors; and the
 // agent's own identity towards the API server.

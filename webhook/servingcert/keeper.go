@@ -3,7 +3,7 @@
 
 // Package servingcert keeps the serving certificate of a webhook fresh: made by
 // itself, shared by all replicas through one Secret, and trusted by the API
-// server through the caBundle of one MutatingWebhookConfiguration.
+// server through the caBundle of the webhook's configurations.
 //
 // What it promises:
 //
@@ -14,9 +14,12 @@
 //   - A certificate is replaced when it is broken, or when its time has come, and
 //     never otherwise. Trouble with the API leaves what is served as it is.
 //   - The key of the CA is forgotten once it has signed its one certificate.
+//   - It creates nothing and writes nothing but these: the Secret's data and the
+//     caBundles.
 package servingcert
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -29,7 +32,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -48,10 +50,11 @@ const (
 
 // Options name what a Keeper keeps. All fields are required.
 type Options struct {
-	// Secret that holds the certificate and its key; it is made if missing.
+	// Secret that holds the certificate and its key. Others install it, empty.
 	Secret types.NamespacedName
-	// Configuration is the name of the MutatingWebhookConfiguration, all of whose
-	// webhooks are served with the certificate. Others install it.
+	// Configuration is the name of the MutatingWebhookConfiguration, and of the
+	// ValidatingWebhookConfiguration if there is one, all of whose webhooks are
+	// served with the certificate. Others install them.
 	Configuration string
 	// DNSName by which the API server calls: service.namespace.svc.
 	DNSName string
@@ -63,6 +66,8 @@ type Keeper struct {
 	clock  clock.WithTicker
 	opts   Options
 	served atomic.Pointer[served]
+	// trouble of the last Sync, or nil.
+	trouble atomic.Pointer[error]
 }
 
 // served is what this replica serves, and whether the API server trusts it.
@@ -89,7 +94,10 @@ func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 // It is a healthz.Checker.
 func (k *Keeper) Ready(*http.Request) error {
 	s := k.served.Load()
+	trouble := k.trouble.Load()
 	switch {
+	case s == nil && trouble != nil:
+		return fmt.Errorf("the serving certificate is not there yet: %w", *trouble)
 	case s == nil:
 		return errors.New("the serving certificate is not there yet")
 	case k.clock.Now().After(s.notAfter):
@@ -119,74 +127,79 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// Sync looks once at Secret and configuration, and puts right what is wrong.
+// Sync looks once at Secret and configurations, and puts right what is wrong.
 func (k *Keeper) Sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	err := k.sync(ctx)
+	if err != nil {
+		k.trouble.Store(&err)
+	} else {
+		k.trouble.Store(nil)
+	}
+	return err
+}
+
+func (k *Keeper) sync(ctx context.Context) error {
 	var err error
 	for range attempts {
-		err = k.syncOnce(ctx)
-		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+		if err = k.syncOnce(ctx); !apierrors.IsConflict(err) {
 			return err
 		}
 	}
 	return fmt.Errorf("another replica was faster %d times: %w", attempts, err)
 }
 
-// syncOnce reads the configuration before the Secret. Whoever writes the
+// syncOnce reads the configurations before the Secret. Whoever writes a
 // configuration has thus seen a Secret at least as new as anybody who wrote the
 // same version of it before, and no bundle is replaced by an older one.
+//
+// What is wrong with the validating configuration keeps nothing else from its way:
+// pods depend on the mutating one alone.
 func (k *Keeper) syncOnce(ctx context.Context) error {
-	var config admissionregistrationv1.MutatingWebhookConfiguration
-	configErr := k.client.Get(ctx, types.NamespacedName{Name: k.opts.Configuration}, &config)
-	if configErr != nil && !apierrors.IsNotFound(configErr) {
-		return fmt.Errorf("reading MutatingWebhookConfiguration %s: %w", k.opts.Configuration, configErr)
+	mutating, missing := k.mutating(ctx)
+	if missing != nil && !apierrors.IsNotFound(missing) {
+		return missing
 	}
-	current, err := k.syncSecret(ctx, &config)
+	validating, optional := k.validating(ctx)
+	current, err := k.syncSecret(ctx, func(g *generation) bool { return missing == nil && mutating.trusts(g) && validating.trusts(g) })
 	if err != nil {
 		return err
 	}
-	k.serve(current.current, configErr == nil && trusts(&config, current.current))
-	if configErr != nil {
-		return fmt.Errorf("reading MutatingWebhookConfiguration %s, install it: %w", k.opts.Configuration, configErr)
+	k.serve(current.current, missing == nil && mutating.trusts(current.current))
+	if missing != nil {
+		return fmt.Errorf("%w; install it", missing)
 	}
-	if err := k.syncBundle(ctx, &config, current.bundle()); err != nil {
+	if err := k.syncBundle(ctx, mutating, current.bundle()); err != nil {
 		return err
 	}
-	k.serve(current.current, trusts(&config, current.current))
-	return nil
+	k.serve(current.current, mutating.trusts(current.current))
+	if optional == nil {
+		optional = k.syncBundle(ctx, validating, current.bundle())
+	}
+	return optional
 }
 
 // syncSecret returns the state that is in the Secret, after having brought it up
 // to date.
-func (k *Keeper) syncSecret(ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration) (state, error) {
-	now := k.clock.Now()
+func (k *Keeper) syncSecret(ctx context.Context, trusted func(*generation) bool) (state, error) {
 	var secret corev1.Secret
-	err := k.client.Get(ctx, k.opts.Secret, &secret)
-	missing := apierrors.IsNotFound(err)
-	if err != nil && !missing {
+	if err := k.client.Get(ctx, k.opts.Secret, &secret); apierrors.IsNotFound(err) {
+		return state{}, fmt.Errorf("reading Secret %s: %w; create it, empty, the webhook fills it in: kubectl create secret generic %s --namespace %s",
+			k.opts.Secret, err, k.opts.Secret.Name, k.opts.Secret.Namespace)
+	} else if err != nil {
 		return state{}, fmt.Errorf("reading Secret %s: %w", k.opts.Secret, err)
 	}
-	found := decode(secret.Data, k.opts.DNSName, now)
-	next, changed, err := found.advance(k.opts.DNSName, now, func(g *generation) bool { return trusts(config, g) })
-	if err != nil {
-		return state{}, err
-	}
-	if !changed {
-		return next, nil
+	now := k.clock.Now()
+	next, changed, err := decode(secret.Data, k.opts.DNSName, now).advance(k.opts.DNSName, now, trusted)
+	if err != nil || !changed {
+		return next, err
 	}
 	if secret.Data == nil {
 		secret.Data = map[string][]byte{}
 	}
 	next.encode(secret.Data)
-	if missing {
-		secret.ObjectMeta = metav1.ObjectMeta{Namespace: k.opts.Secret.Namespace, Name: k.opts.Secret.Name}
-		secret.Type = corev1.SecretTypeTLS
-		if err := k.client.Create(ctx, &secret); err != nil {
-			return state{}, fmt.Errorf("creating Secret %s: %w", k.opts.Secret, err)
-		}
-		return next, nil
-	}
+	// With the version that was read: of two replicas one is refused, and takes over what the other wrote.
 	if err := k.client.Update(ctx, &secret); err != nil {
 		return state{}, fmt.Errorf("updating Secret %s: %w", k.opts.Secret, err)
 	}
@@ -194,19 +207,16 @@ func (k *Keeper) syncSecret(ctx context.Context, config *admissionregistrationv1
 }
 
 // syncBundle writes the caBundle of every webhook, and nothing else, if one differs.
-func (k *Keeper) syncBundle(ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration, bundle []byte) error {
-	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
-	changed := false
-	for i := range config.Webhooks {
-		if target := &config.Webhooks[i].ClientConfig; !slices.Equal(target.CABundle, bundle) {
-			target.CABundle, changed = bundle, true
-		}
-	}
-	if !changed {
+func (k *Keeper) syncBundle(ctx context.Context, c configuration, bundle []byte) error {
+	if !slices.ContainsFunc(c.webhooks, func(w *admissionregistrationv1.WebhookClientConfig) bool { return !bytes.Equal(w.CABundle, bundle) }) {
 		return nil
 	}
-	if err := k.client.Patch(ctx, config, patch); err != nil {
-		return fmt.Errorf("writing the caBundle of MutatingWebhookConfiguration %s: %w", k.opts.Configuration, err)
+	patch := client.StrategicMergeFrom(c.object.DeepCopyObject().(client.Object), client.MergeFromWithOptimisticLock{})
+	for _, w := range c.webhooks {
+		w.CABundle = bundle
+	}
+	if err := k.client.Patch(ctx, c.object, patch); err != nil {
+		return fmt.Errorf("writing the caBundle of %s %s: %w", c.kind, k.opts.Configuration, err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,21 +37,30 @@ var (
 // cluster is a fake API server that counts writes.
 type cluster struct {
 	client.WithWatch
+	base   client.Client // without counting
 	t      *testing.T
 	writes int
 	clock  *clocktesting.FakeClock
 }
 
+// The Secret is there from the start, empty, unless objects bring one.
 func newCluster(t *testing.T, objects ...client.Object) *cluster {
 	t.Helper()
+	if !slices.ContainsFunc(objects, func(o client.Object) bool { _, is := o.(*corev1.Secret); return is }) {
+		objects = append(objects, emptySecret())
+	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	c := &cluster{t: t, clock: clocktesting.NewFakeClock(start)}
-	c.WithWatch = interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build(), interceptor.Funcs{
+	base := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+	c.base = base
+	c.WithWatch = interceptor.NewClient(base, interceptor.Funcs{
 		Create: func(ctx context.Context, w client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			c.writes++
+			if _, is := o.(*corev1.Secret); is {
+				t.Error("a Secret is created, which the webhook may not")
+			}
 			return w.Create(ctx, o, opts...)
 		},
 		Update: func(ctx context.Context, w client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
@@ -65,7 +75,11 @@ func newCluster(t *testing.T, objects ...client.Object) *cluster {
 	return c
 }
 
-func configuration() *admissionregistrationv1.MutatingWebhookConfiguration {
+func emptySecret() *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: secret.Namespace, Name: secret.Name}, Type: corev1.SecretTypeOpaque}
+}
+
+func mutatingConfiguration() *admissionregistrationv1.MutatingWebhookConfiguration {
 	hook := func(name string) admissionregistrationv1.MutatingWebhook {
 		sideEffects, path := admissionregistrationv1.SideEffectClassNone, "/mutate"
 		return admissionregistrationv1.MutatingWebhook{
@@ -90,6 +104,22 @@ func (c *cluster) config() *admissionregistrationv1.MutatingWebhookConfiguration
 		c.t.Fatal(err)
 	}
 	return &config
+}
+
+// bundles are the caBundles of all webhooks.
+func (c *cluster) bundles() (all [][]byte) {
+	c.t.Helper()
+	for _, hook := range c.config().Webhooks {
+		all = append(all, hook.ClientConfig.CABundle)
+	}
+	var validating admissionregistrationv1.ValidatingWebhookConfiguration
+	if err := c.Get(c.t.Context(), types.NamespacedName{Name: "hook"}, &validating); client.IgnoreNotFound(err) != nil {
+		c.t.Fatal(err)
+	}
+	for _, hook := range validating.Webhooks {
+		all = append(all, hook.ClientConfig.CABundle)
+	}
+	return all
 }
 
 func (c *cluster) secret() *corev1.Secret {
@@ -120,10 +150,10 @@ func (c *cluster) assertServed(k *Keeper) *x509.Certificate {
 		c.t.Fatalf("not ready: %v", err)
 	}
 	var leaf *x509.Certificate
-	for _, hook := range c.config().Webhooks {
+	for _, bundle := range c.bundles() {
 		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(hook.ClientConfig.CABundle) {
-			c.t.Fatalf("caBundle of %s holds no certificate", hook.Name)
+		if !roots.AppendCertsFromPEM(bundle) {
+			c.t.Fatal("a caBundle holds no certificate")
 		}
 		left, right := net.Pipe()
 		server := tls.Server(left, &tls.Config{GetCertificate: k.GetCertificate, Time: c.clock.Now})
@@ -145,7 +175,7 @@ func (c *cluster) assertServed(k *Keeper) *x509.Certificate {
 func certificates(bundle []byte) int { return bytes.Count(bundle, []byte("BEGIN CERTIFICATE")) }
 
 func TestFirstStart(t *testing.T) {
-	c := newCluster(t, configuration())
+	c := newCluster(t, mutatingConfiguration())
 	k := c.keeper()
 	if err := k.Ready(nil); err == nil {
 		t.Fatal("ready before anything was done")
@@ -159,9 +189,6 @@ func TestFirstStart(t *testing.T) {
 	leaf := c.assertServed(k)
 	if writes := c.sync(k); writes != 0 {
 		t.Fatalf("%d writes when all is well, want none", writes)
-	}
-	if got := c.secret().Type; got != corev1.SecretTypeTLS {
-		t.Errorf("Secret of type %s, want %s", got, corev1.SecretTypeTLS)
 	}
 	if c.config().Labels["kept"] != "yes" || c.config().Webhooks[1].ClientConfig.Service.Name != "hook" {
 		t.Error("more than the caBundle of the configuration has changed")
@@ -197,7 +224,7 @@ func TestCAIsForOneNameOnly(t *testing.T) {
 }
 
 func TestRotation(t *testing.T) {
-	c := newCluster(t, configuration())
+	c := newCluster(t, mutatingConfiguration())
 	k, other := c.keeper(), c.keeper()
 	c.sync(k)
 	c.sync(other)
@@ -239,7 +266,7 @@ func TestRotation(t *testing.T) {
 
 // A next certificate that the API server was never told about is announced first.
 func TestNoPromotionWithoutTrust(t *testing.T) {
-	c := newCluster(t, configuration())
+	c := newCluster(t, mutatingConfiguration())
 	k := c.keeper()
 	c.sync(k)
 	first := c.assertServed(k)
@@ -262,7 +289,7 @@ func TestNoPromotionWithoutTrust(t *testing.T) {
 }
 
 func TestPreviousCAsLeaveTheBundleWhenTheyExpire(t *testing.T) {
-	c := newCluster(t, configuration())
+	c := newCluster(t, mutatingConfiguration())
 	k := c.keeper()
 	for range 250 {
 		c.sync(k)
@@ -275,7 +302,7 @@ func TestPreviousCAsLeaveTheBundleWhenTheyExpire(t *testing.T) {
 }
 
 func TestExpired(t *testing.T) {
-	c := newCluster(t, configuration())
+	c := newCluster(t, mutatingConfiguration())
 	k := c.keeper()
 	c.sync(k)
 	first := c.assertServed(k)

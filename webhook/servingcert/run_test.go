@@ -13,7 +13,7 @@ import (
 )
 
 func TestRun(t *testing.T) {
-	c := newCluster(t, configuration())
+	c := newCluster(t, mutatingConfiguration())
 	looks := make(chan struct{})
 	k := New(interceptor.NewClient(c, interceptor.Funcs{
 		Get: func(ctx context.Context, w client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {

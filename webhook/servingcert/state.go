@@ -4,7 +4,6 @@
 package servingcert
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -12,8 +11,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
 // Keys of the Secret. The certificate that is served has the usual three; the one
@@ -93,13 +90,6 @@ func (s state) bundle() []byte {
 	}
 	slices.SortStableFunc(authorities, func(a, b *x509.Certificate) int { return a.NotBefore.Compare(b.NotBefore) })
 	return encodeCertificates(authorities...)
-}
-
-// trusts tells whether every webhook of the configuration trusts the generation.
-func trusts(config *admissionregistrationv1.MutatingWebhookConfiguration, g *generation) bool {
-	return len(config.Webhooks) > 0 && !slices.ContainsFunc(config.Webhooks, func(w admissionregistrationv1.MutatingWebhook) bool {
-		return !bytes.Contains(w.ClientConfig.CABundle, encodeCertificates(g.ca))
-	})
 }
 
 // encode writes the state over what data holds of another.

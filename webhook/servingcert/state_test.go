@@ -44,7 +44,7 @@ func TestSecretContents(t *testing.T) {
 		"broken, but next is good": {data: data(state{current: foreign, next: good}, nil), kept: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(t, configuration(), &corev1.Secret{
+			c := newCluster(t, mutatingConfiguration(), &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{Namespace: secret.Namespace, Name: secret.Name}, Data: maps.Clone(test.data),
 			})
 			k := c.keeper()

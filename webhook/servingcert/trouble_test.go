@@ -9,22 +9,26 @@ import (
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
-// Two replicas start at once: each sees no Secret, one creates it, the other
-// takes over what is there.
+// Two replicas start at once: each sees an empty Secret, one fills it in, the
+// other takes over what is there.
 func TestRace(t *testing.T) {
 	t.Run("first start", func(t *testing.T) {
-		c := newCluster(t, configuration())
-		fast := c.keeper()
+		c := newCluster(t, mutatingConfiguration())
+		fast, once := c.keeper(), true
 		slow := New(interceptor.NewClient(c, interceptor.Funcs{
-			Create: func(ctx context.Context, w client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-				c.sync(fast)
-				return w.Create(ctx, o, opts...)
+			Update: func(ctx context.Context, w client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+				if once {
+					once = false
+					c.sync(fast)
+				}
+				return w.Update(ctx, o, opts...)
 			},
 		}), c.clock, opts)
 		c.sync(slow)
@@ -33,7 +37,7 @@ func TestRace(t *testing.T) {
 		}
 	})
 	t.Run("rotation", func(t *testing.T) {
-		c := newCluster(t, configuration())
+		c := newCluster(t, mutatingConfiguration())
 		fast := c.keeper()
 		c.sync(fast)
 		c.clock.SetTime(start.Add(lifetime * 2 / 3))
@@ -54,7 +58,7 @@ func TestRace(t *testing.T) {
 		c.assertServed(slow)
 	})
 	t.Run("stale bundle", func(t *testing.T) {
-		c := newCluster(t, configuration())
+		c := newCluster(t, mutatingConfiguration())
 		fast := c.keeper()
 		c.sync(fast)
 		config := c.config()
@@ -79,10 +83,10 @@ func TestRace(t *testing.T) {
 		}
 	})
 	t.Run("never ending", func(t *testing.T) {
-		c := newCluster(t, configuration())
+		c := newCluster(t, mutatingConfiguration())
 		conflict := apierrors.NewConflict(corev1.Resource("secrets"), secret.Name, errors.New("changed"))
 		k := New(interceptor.NewClient(c, interceptor.Funcs{
-			Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return conflict },
+			Update: func(context.Context, client.WithWatch, client.Object, ...client.UpdateOption) error { return conflict },
 		}), c.clock, opts)
 		if err := k.Sync(t.Context()); !apierrors.IsConflict(err) {
 			t.Fatalf("error %v, want the conflict", err)
@@ -103,7 +107,7 @@ func TestConfigurationMissing(t *testing.T) {
 	if err := k.Ready(nil); err == nil {
 		t.Error("ready without a configuration")
 	}
-	if err := c.Create(t.Context(), configuration()); err != nil {
+	if err := c.Create(t.Context(), mutatingConfiguration()); err != nil {
 		t.Fatal(err)
 	}
 	c.sync(k)
@@ -111,7 +115,7 @@ func TestConfigurationMissing(t *testing.T) {
 }
 
 func TestTroubleLeavesWhatIsServed(t *testing.T) {
-	c := newCluster(t, configuration())
+	c := newCluster(t, mutatingConfiguration())
 	trouble := apierrors.NewInternalError(errors.New("out of order"))
 	down := false
 	k := New(interceptor.NewClient(c, interceptor.Funcs{
@@ -130,5 +134,63 @@ func TestTroubleLeavesWhatIsServed(t *testing.T) {
 	}
 	if !c.assertServed(k).Equal(first) || c.writes != 2 {
 		t.Fatalf("another certificate is served, or something was written (%d writes)", c.writes)
+	}
+}
+
+// Who installs only half is told what to do, by the log and by the readiness of the pod.
+func TestSecretMissing(t *testing.T) {
+	c := newCluster(t, mutatingConfiguration())
+	if err := c.Delete(t.Context(), emptySecret()); err != nil {
+		t.Fatal(err)
+	}
+	k := c.keeper()
+	const advice = "kubectl create secret generic hook-tls --namespace hooks"
+	if err := k.Sync(t.Context()); !apierrors.IsNotFound(err) || !strings.Contains(err.Error(), advice) {
+		t.Errorf("error %v, want one that says to create the Secret", err)
+	}
+	if err := k.Ready(nil); err == nil || !strings.Contains(err.Error(), advice) {
+		t.Errorf("readiness says %v, want to create the Secret", err)
+	}
+	if c.writes != 0 {
+		t.Errorf("%d writes, want none", c.writes)
+	}
+	if err := c.base.Create(t.Context(), emptySecret()); err != nil { // by an administrator
+		t.Fatal(err)
+	}
+	c.sync(k)
+	c.assertServed(k)
+}
+
+// Without the right to write the validating configuration, or to read it, pods are served all the same.
+func TestValidatingConfigurationForbidden(t *testing.T) {
+	forbidden := apierrors.NewForbidden(admissionregistrationv1.Resource("validatingwebhookconfigurations"), "hook", errors.New("no"))
+	isValidating := func(o client.Object) bool {
+		_, is := o.(*admissionregistrationv1.ValidatingWebhookConfiguration)
+		return is
+	}
+	for name, funcs := range map[string]interceptor.Funcs{
+		"get": {Get: func(ctx context.Context, w client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if isValidating(o) {
+				return forbidden
+			}
+			return w.Get(ctx, key, o, opts...)
+		}},
+		"patch": {Patch: func(ctx context.Context, w client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			if isValidating(o) {
+				return forbidden
+			}
+			return w.Patch(ctx, o, p, opts...)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, mutatingConfiguration(), validatingConfiguration())
+			k := New(interceptor.NewClient(c, funcs), c.clock, opts)
+			if err := k.Sync(t.Context()); !apierrors.IsForbidden(err) {
+				t.Errorf("error %v, want the API server's", err)
+			}
+			if err := k.Ready(nil); err != nil {
+				t.Errorf("not ready: %v", err)
+			}
+		})
 	}
 }

@@ -1,0 +1,105 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+const (
+	// maxValues bounds the spec of a pod that asks, in values of its JSON. Thousands
+	// of environment variables fit. Without it 3 MiB of empty tolerations become
+	// gigabytes of Go values.
+	maxValues = 10_000
+	// maxItems bounds what is in the lists that we change: containers, volumes and
+	// mounts. To compare them takes the square of their number: a hundredth of a
+	// second for this many, and minutes for as many as fit into 3 MiB.
+	maxItems = 500
+	// maxAnswer bounds an answer of the API server in bytes: a page of Services takes
+	// some hundred thousand, but whoever may create them can make it hundreds of
+	// millions.
+	maxAnswer = 4 << 20
+)
+
+// boundedAnswers is a client of the API server that reads no more than maxAnswer; the
+// error beyond is an *http.MaxBytesError.
+type boundedAnswers struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (b boundedAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer, err := b.RoundTripper.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	answer.Body = http.MaxBytesReader(nil, answer.Body, maxAnswer)
+	return answer, nil
+}
+
+// errNotAPod is in our words, as the decoder's own may quote the pod.
+var errNotAPod = errors.New("decoding pod: it does not fit the Pod type of the Kubernetes API that this webhook was built with")
+
+// outline is as much of a pod as it takes to see whether to look at all of it.
+type outline struct {
+	Metadata struct {
+		Annotations map[string]string `json:"annotations"`
+	} `json:"metadata"`
+	Spec json.RawMessage `json:"spec"`
+}
+
+func readOutline(pod []byte) (o outline, err error) {
+	if err := json.Unmarshal(pod, &o); err != nil {
+		return outline{}, errNotAPod
+	}
+	return o, nil
+}
+
+// checkSize refuses a pod that would cost too much to look at.
+func (o outline) checkSize() error {
+	if n := countValues(o.Spec); n > maxValues {
+		return Refusal{fmt.Sprintf("spec: it holds %d values, the most is %d", n, maxValues)}
+	}
+	return nil
+}
+
+// countItems counts the containers, volumes and mounts of a pod, without those that
+// we add: at a second visit there are as many as at the first.
+func countItems(pod *corev1.Pod) int {
+	ours := 0
+	for i := range pod.Spec.Volumes {
+		if isOurVolume(pod.Spec.Volumes[i].Name) {
+			ours++
+		}
+	}
+	n := len(pod.Spec.Volumes) - min(ours, len(ourVolumes))
+	for c := range workloadContainers(pod) {
+		n += 1 + len(c.VolumeMounts)
+		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return isOurVolume(m.Name) }) {
+			n--
+		}
+	}
+	return n
+}
+
+// countValues counts the values and members in valid JSON, each by the sign before it.
+func countValues(text []byte) (n int) {
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '{', '[', ',':
+			n++
+		case '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,160 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/webhook"
+)
+
+// maxRequests is how many of a pod's requests are shown: the newest.
+const maxRequests = 3
+
+// Pod tells what Certwright did to a pod.
+type Pod struct {
+	Namespace      string `json:"namespace"`
+	Name           string `json:"name"`
+	UID            string `json:"uid"`
+	ServiceAccount string `json:"serviceAccount"`
+	// Asked are the annotations by which the pod asks for a certificate.
+	Asked map[string]string `json:"asked,omitempty"`
+	// Agent is the container that keeps the key pair; nil if the pod has none.
+	Agent *Agent `json:"agent,omitempty"`
+	// Containers that see the key pair, and where, as name:directory.
+	Containers []string `json:"containers,omitempty"`
+}
+
+// Agent is the container that keeps a pod's key pair.
+type Agent struct {
+	Image string `json:"image"`
+	// Renews is true for a sidecar, and false for an init container that ends.
+	Renews   bool   `json:"renews"`
+	Ready    bool   `json:"ready"`
+	Restarts int32  `json:"restarts,omitempty"`
+	State    string `json:"state"`
+}
+
+// Pod reports on what a pod asks for, its agent, and its newest requests. The pod's files are not read.
+func (c Cluster) Pod(ctx context.Context, namespace, name string) (Report, error) {
+	var pod corev1.Pod
+	if err := c.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pod); err != nil {
+		return Report{}, fmt.Errorf("reading the pod: %w", err)
+	}
+	r := Report{Source: fmt.Sprintf("pod %s/%s", namespace, name), Pod: describePod(&pod)}
+	switch {
+	case r.Pod.Asked[webhook.AnnotationAutoTLS] == "":
+		r.find(Warning, "the pod does not ask for a certificate: annotate it with "+webhook.AnnotationAutoTLS)
+	case r.Pod.Agent == nil:
+		r.find(Error, "the pod asks for a certificate and has no agent: it was made before Certwright's webhook, or past it; make it anew")
+	case !r.Pod.Agent.Ready:
+		r.find(Warning, "the agent has no valid key pair yet: "+r.Pod.Agent.State)
+	}
+	requests, err := c.requestsOf(ctx, &pod)
+	if err != nil {
+		return r, err
+	}
+	for i := range requests {
+		report, err := c.request(ctx, &requests[i])
+		if err != nil {
+			return r, err
+		}
+		r.Requests = append(r.Requests, report)
+	}
+	return r, nil
+}
+
+// requestsOf returns the newest requests that were made with a token bound to this very pod.
+func (c Cluster) requestsOf(ctx context.Context, pod *corev1.Pod) ([]certificatesv1.CertificateSigningRequest, error) {
+	var list certificatesv1.CertificateSigningRequestList
+	if err := c.Reader.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("listing certificatesigningrequests: %w", err)
+	}
+	account := serviceaccount.MakeUsername(pod.Namespace, accountOf(pod))
+	own := slices.DeleteFunc(list.Items, func(object certificatesv1.CertificateSigningRequest) bool {
+		requester := csr.Requester{Username: object.Spec.Username, Extra: object.Spec.Extra}
+		identity, bound := requester.Pod()
+		return !bound || identity.UID != pod.UID || object.Spec.Username != account
+	})
+	slices.SortFunc(own, func(a, b certificatesv1.CertificateSigningRequest) int {
+		return b.CreationTimestamp.Compare(a.CreationTimestamp.Time)
+	})
+	return own[:min(len(own), maxRequests)], nil
+}
+
+func accountOf(pod *corev1.Pod) string {
+	if pod.Spec.ServiceAccountName == "" {
+		return "default"
+	}
+	return pod.Spec.ServiceAccountName
+}
+
+func describePod(pod *corev1.Pod) *Pod {
+	p := &Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), ServiceAccount: accountOf(pod)}
+	for key, value := range pod.Annotations {
+		if strings.HasPrefix(key, webhook.Prefix) {
+			if p.Asked == nil {
+				p.Asked = map[string]string{}
+			}
+			p.Asked[key] = value
+		}
+	}
+	for _, container := range pod.Spec.InitContainers {
+		if container.Name == webhook.AgentContainer {
+			p.Agent = describeAgent(pod, container)
+		}
+	}
+	ask, err := webhook.ParseAsk(pod.Annotations)
+	if p.Agent == nil || err != nil {
+		return p
+	}
+	for _, container := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
+		for _, mount := range container.VolumeMounts {
+			if mount.MountPath == ask.MountPath && container.Name != webhook.AgentContainer {
+				p.Containers = append(p.Containers, container.Name+":"+mount.MountPath)
+			}
+		}
+	}
+	return p
+}
+
+func describeAgent(pod *corev1.Pod, container corev1.Container) *Agent {
+	agent := &Agent{
+		Image:  container.Image,
+		Renews: container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways,
+		State:  "not started",
+	}
+	for _, status := range pod.Status.InitContainerStatuses {
+		if status.Name != container.Name {
+			continue
+		}
+		agent.Restarts = status.RestartCount
+		agent.State = stateOf(status.State)
+		agent.Ready = status.Ready && (status.Started == nil || *status.Started || !agent.Renews)
+	}
+	return agent
+}
+
+func stateOf(state corev1.ContainerState) string {
+	switch {
+	case state.Running != nil:
+		return "running"
+	case state.Terminated != nil && state.Terminated.ExitCode == 0:
+		return "completed"
+	case state.Terminated != nil:
+		return strings.TrimSpace(fmt.Sprintf("ended with exit code %d. %s", state.Terminated.ExitCode, state.Terminated.Message))
+	case state.Waiting != nil:
+		return strings.TrimSpace("waiting: " + state.Waiting.Reason + " " + state.Waiting.Message)
+	}
+	return "not started"
+}

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -29,6 +28,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/policy"
 )
 
 const (
@@ -95,15 +95,31 @@ func keys[V any](m map[string]V) []string {
 	return names
 }
 
+// TestExamplesDecode: every example means something to Kubernetes, and every policy among them to the approver.
 func TestExamplesDecode(t *testing.T) {
-	paths, err := filepath.Glob("examples/*.yaml")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no examples found: %v", err)
+	var paths []string
+	for _, pattern := range []string{"examples/*.yaml", "examples/policies/*/policy.yaml"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no examples found by %s: %v", pattern, err)
+		}
+		paths = append(paths, found...)
 	}
+	names := map[string]string{}
 	for _, path := range paths {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			if len(decode(t, path)) == 0 {
+		t.Run(path, func(t *testing.T) {
+			objects := decode(t, path)
+			if len(objects) == 0 {
 				t.Error("no objects")
+			}
+			for name, p := range all[v1alpha1.CertificatePolicy](objects) {
+				if _, err := policy.Compile(p); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				if names[name] != "" {
+					t.Errorf("%s is the name of a policy in %s too: applying both would leave one", name, names[name])
+				}
+				names[name] = path
 			}
 		})
 	}
@@ -205,6 +221,10 @@ func checkContainer(t *testing.T, container corev1.Container, config *corev1.Con
 			t.Errorf("no request or no limit for %s", resource)
 		}
 	}
+	limit := slices.IndexFunc(container.Env, func(e corev1.EnvVar) bool { return e.Name == "GOMEMLIMIT" })
+	if limit < 0 || container.Env[limit].ValueFrom.ResourceFieldRef.Resource != "limits.memory" {
+		t.Error("GOMEMLIMIT is not the container's limit of memory")
+	}
 	used := strings.Join(container.Args, " ")
 	for _, variable := range container.Env {
 		if ref := variable.ValueFrom.ConfigMapKeyRef; ref != nil {
@@ -243,48 +263,5 @@ func checkRestricted(t *testing.T, name string, spec corev1.PodSpec) {
 			c.Capabilities == nil || !slices.Equal(c.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(c.Capabilities.Add) > 0 {
 			t.Errorf("%s: container %s is not restricted: %+v", name, container.Name, c)
 		}
-	}
-}
-
-// TestWebhookConfiguration: pods that did not ask never reach the webhook, and its CA is not for manifests to set.
-func TestWebhookConfiguration(t *testing.T) {
-	objects := decode(t, installFile)
-	configurations := all[admissionregistrationv1.MutatingWebhookConfiguration](objects)
-	configuration := configurations["certwright-webhook"]
-	if len(configurations) != 1 || configuration == nil || len(configuration.Webhooks) != 1 {
-		t.Fatalf("configurations %v, want certwright-webhook with one webhook", keys(configurations))
-	}
-	hook := configuration.Webhooks[0]
-	if len(hook.MatchConditions) != 1 || !strings.Contains(hook.MatchConditions[0].Expression, "certwright.dev/auto-tls") {
-		t.Errorf("match conditions %v, want one on the annotation", hook.MatchConditions)
-	}
-	if *hook.FailurePolicy != admissionregistrationv1.Fail || *hook.SideEffects != admissionregistrationv1.SideEffectClassNone {
-		t.Errorf("failure policy %s, side effects %s", *hook.FailurePolicy, *hook.SideEffects)
-	}
-	if len(hook.ClientConfig.CABundle) > 0 {
-		t.Error("caBundle is set: applying the manifest would undo what the webhook wrote")
-	}
-	ref := hook.ClientConfig.Service
-	service := all[corev1.Service](objects)[ref.Namespace+"/"+ref.Name]
-	if service == nil || !slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == *ref.Port }) {
-		t.Errorf("service %s/%s port %d does not exist", ref.Namespace, ref.Name, *ref.Port)
-	}
-}
-
-func TestAdmissionPolicyIsInForce(t *testing.T) {
-	objects := decode(t, installFile)
-	policies := all[admissionregistrationv1.ValidatingAdmissionPolicy](objects)
-	bindings := all[admissionregistrationv1.ValidatingAdmissionPolicyBinding](objects)
-	for name, policy := range policies {
-		if policy.Spec.FailurePolicy == nil || *policy.Spec.FailurePolicy != admissionregistrationv1.Fail {
-			t.Errorf("%s: failure policy must be Fail", name)
-		}
-		if binding := bindings[name]; binding == nil || binding.Spec.PolicyName != name ||
-			!slices.Contains(binding.Spec.ValidationActions, admissionregistrationv1.Deny) {
-			t.Errorf("%s: no binding that denies", name)
-		}
-	}
-	if policies["certwright-kubernetes-signers"] == nil {
-		t.Errorf("policies %v, want certwright-kubernetes-signers", keys(policies))
 	}
 }

@@ -21,7 +21,7 @@ test: unit e2e ## Run all tests, end to end included, on a local cluster of thei
 ##@ Build
 
 .PHONY: build
-build: bin/certwright bin/certwright-agent ## Build the programs into bin/
+build: bin/certwright bin/certwright-agent bin/kubectl-certwright ## Build the programs into bin/
 
 .PHONY: images
 images: build bin/demo bin/images ## Build the container images into bin/images/*.tar
@@ -52,6 +52,10 @@ e2e: images bin/cluster ## Run the end-to-end tests; KUBERNETES=1.36 chooses the
 .PHONY: bench
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: mutate
+mutate: ## Flip each comparison and boundary of policy and csr: the tests must notice
+	go run ./hack/mutate ./csr ./policy ./policy/pattern
 
 .PHONY: lint
 lint: ## Run the linters
@@ -93,8 +97,8 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # go build knows what changed better than make does.
-.PHONY: bin/certwright bin/certwright-agent bin/demo bin/cluster bin/images
-bin/certwright bin/certwright-agent:
+.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images
+bin/certwright bin/certwright-agent bin/kubectl-certwright:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 bin/demo:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./hack/demo/app

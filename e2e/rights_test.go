@@ -36,7 +36,8 @@ func TestComponentsHaveTheRightsOfTheirJobAndNoOthers(t *testing.T) {
 		may  bool
 	}{
 		{approver, in("", "list", certs, csrs, "", ""), true},
-		{approver, in("", "update", certs, csrs, "approval", ""), true},
+		{approver, in("", "patch", certs, csrs, "approval", ""), true},
+		{approver, in("", "update", certs, csrs, "", ""), false},
 		{approver, in("", "approve", certs, "signers", "", "certwright.dev/*"), true},
 		{approver, in("", "approve", certs, "signers", "", "example.org/x"), false},
 		{approver, in("", "approve", certs, "signers", "", "example.org/*"), false},
@@ -49,7 +50,7 @@ func TestComponentsHaveTheRightsOfTheirJobAndNoOthers(t *testing.T) {
 		{approver, in(systemNamespace, "list", "", "secrets", "", ""), false},
 		{approver, in("default", "get", "", "secrets", "", ""), false},
 
-		{signer, in("", "update", certs, csrs, "status", ""), true},
+		{signer, in("", "patch", certs, csrs, "status", ""), true},
 		{signer, in("", "sign", certs, "signers", "", "certwright.dev/*"), true},
 		{signer, in("", "attest", certs, "signers", "", "certwright.dev/*"), true},
 		{signer, in("", "sign", certs, "signers", "", "example.org/x"), false},
@@ -66,7 +67,7 @@ func TestComponentsHaveTheRightsOfTheirJobAndNoOthers(t *testing.T) {
 		{signer, in("kube-system", "get", "", "secrets", "", "any"), false},
 
 		{webhook, in("", "list", "", "services", "", ""), true},
-		{webhook, in(systemNamespace, "get", "", "secrets", "", "certwright-webhook-tls"), true},
+		{webhook, in(systemNamespace, "update", "", "secrets", "", "certwright-webhook-tls"), true},
 		{webhook, in(systemNamespace, "get", "", "secrets", "", "any"), false},
 		{webhook, in(systemNamespace, "list", "", "secrets", "", ""), false},
 		{webhook, in("", "create", "", "pods", "", ""), false},
@@ -108,7 +109,14 @@ func TestComponentsAreRefusedWhatIsNotTheirJob(t *testing.T) {
 	approver, signer := s.serviceAccount(systemNamespace, approver), s.serviceAccount(systemNamespace, signer)
 
 	s.isForbidden(s.decide(signer, request, certificatesv1.CertificateApproved, "by the signer"), "approving as the signer")
-	s.approve(approver, request)
+	approve := func(o *certificatesv1.CertificateSigningRequest) error {
+		updated := o.DeepCopy()
+		updated.Status.Conditions = append(updated.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
+			Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: "ByTheApprover",
+		})
+		return approver.SubResource("approval").Patch(s.ctx, updated, client.MergeFrom(o))
+	}
+	s.must(approve(request), "approving as the approver")
 	s.refresh(request)
 	signed := request.DeepCopy()
 	signed.Status.Certificate = s.newCA(nil).crt
@@ -120,9 +128,10 @@ func TestComponentsAreRefusedWhatIsNotTheirJob(t *testing.T) {
 	s.isForbidden(approver.Status().Update(s.ctx, failed), "failing as the approver")
 
 	foreign := s.request(someone, signerName("example.org/"+s.name))
-	s.isForbidden(s.decide(approver, foreign, certificatesv1.CertificateApproved, "not ours"), "approving for another signer as the approver")
-	foreign.Status.Certificate = signed.Status.Certificate
-	s.isForbidden(signer.Status().Update(s.ctx, foreign), "signing for another signer as the signer")
+	s.isForbidden(approve(foreign), "approving for another signer as the approver")
+	foreignSigned := foreign.DeepCopy()
+	foreignSigned.Status.Certificate = signed.Status.Certificate
+	s.isForbidden(signer.Status().Patch(s.ctx, foreignSigned, client.MergeFrom(foreign)), "signing for another signer as the signer")
 
 	for _, namespace := range []string{s.namespace, "kube-system", metav1.NamespaceDefault, metav1.NamespaceAll} {
 		s.isForbidden(signer.List(s.ctx, &corev1.SecretList{}, client.InNamespace(namespace)), "listing Secrets of namespace "+namespace+" as the signer")

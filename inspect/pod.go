@@ -16,6 +16,7 @@ import (
 
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/webhook"
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 // maxRequests is how many of a pod's requests are shown: the newest.
@@ -53,8 +54,8 @@ func (c Cluster) Pod(ctx context.Context, namespace, name string) (Report, error
 	}
 	r := Report{Source: fmt.Sprintf("pod %s/%s", namespace, name), Pod: describePod(&pod)}
 	switch {
-	case r.Pod.Asked[webhook.AnnotationAutoTLS] == "":
-		r.find(Warning, "the pod does not ask for a certificate: annotate it with "+webhook.AnnotationAutoTLS)
+	case r.Pod.Asked[annotation.AutoTLS] == "":
+		r.find(Warning, "the pod does not ask for a certificate: annotate it with "+annotation.AutoTLS)
 	case r.Pod.Agent == nil:
 		r.find(Error, "the pod asks for a certificate and has no agent: it was made before Certwright's webhook, or past it; make it anew")
 	case !r.Pod.Agent.Ready:
@@ -102,7 +103,7 @@ func accountOf(pod *corev1.Pod) string {
 func describePod(pod *corev1.Pod) *Pod {
 	p := &Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), ServiceAccount: accountOf(pod)}
 	for key, value := range pod.Annotations {
-		if strings.HasPrefix(key, webhook.Prefix) {
+		if strings.HasPrefix(key, annotation.Prefix) {
 			if p.Asked == nil {
 				p.Asked = map[string]string{}
 			}
@@ -114,7 +115,7 @@ func describePod(pod *corev1.Pod) *Pod {
 			p.Agent = describeAgent(pod, container)
 		}
 	}
-	ask, err := webhook.ParseAsk(pod.Annotations)
+	ask, err := annotation.Parse(pod.Annotations)
 	if p.Agent == nil || err != nil {
 		return p
 	}

@@ -18,6 +18,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 const (
@@ -84,7 +86,7 @@ func (h *Handler) Handle(ctx context.Context, req admission.Request) admission.R
 	response, err := h.answer(ctx, req)
 	outcome := outcomeAllowed
 	log := ctrl.LoggerFrom(ctx)
-	var refusal Refusal
+	var refusal annotation.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		outcome, response = outcomeRefused, admission.Denied(refusal.Error())
@@ -98,8 +100,8 @@ func (h *Handler) Handle(ctx context.Context, req admission.Request) admission.R
 	return response
 }
 
-// answer returns the response, and the error that is in it, or will be if that is a
-// Refusal.
+// answer returns the response, and the error that is in it, or will be if that is an
+// annotation.Refusal.
 func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.Response, error) {
 	if req.Operation != admissionv1.Create || req.Resource.Resource != "pods" || req.Resource.Group != "" || req.SubResource != "" {
 		return admission.Allowed("not the creation of a pod"), nil
@@ -108,7 +110,7 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err), err
 	}
-	if _, asks := seen.Metadata.Annotations[AnnotationAutoTLS]; !asks {
+	if _, asks := seen.Metadata.Annotations[annotation.AutoTLS]; !asks {
 		return admission.Allowed("the pod does not ask for a certificate"), nil
 	}
 	if err := seen.checkSize(); err != nil {
@@ -137,7 +139,7 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 // names. More than maxServices are too many, and no more are read.
 func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string) (Facts, error) {
 	facts := Facts{Namespace: namespace}
-	if _, explicit := pod.Annotations[AnnotationDNSNames]; explicit {
+	if _, explicit := pod.Annotations[annotation.DNSNames]; explicit {
 		return facts, nil
 	}
 	// The server's context ends when the process is told to stop, but requests under way are still answered then.
@@ -147,8 +149,8 @@ func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string)
 		var page corev1.ServiceList
 		err := h.services.List(ctx, &page, client.InNamespace(namespace), client.Limit(servicesPage), client.Continue(next))
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return Facts{}, Refusal{fmt.Sprintf("the Services of namespace %s, which give it its DNS names, take more than %d bytes for %d of them: name those to ask for in annotation %s",
-				namespace, tooLarge.Limit, servicesPage, AnnotationDNSNames)}
+			return Facts{}, annotation.Refusal{fmt.Sprintf("the Services of namespace %s, which give it its DNS names, take more than %d bytes for %d of them: name those to ask for in annotation %s",
+				namespace, tooLarge.Limit, servicesPage, annotation.DNSNames)}
 		} else if err != nil {
 			return Facts{}, fmt.Errorf("looking up the Services of namespace %s, which give the pod its DNS names: %w; try again", namespace, err)
 		}

@@ -27,6 +27,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 // hook is the handler behind a real HTTP server.
@@ -166,7 +168,7 @@ func TestHandler(t *testing.T) {
 		"dry run":        {pod: newPod(labelled), request: func(r *admissionv1.AdmissionRequest) { r.DryRun = ptr.To(true) }, outcome: outcomeAllowed, code: 200, patched: true},
 		"without a name": {pod: newPod(labelled, func(pod *corev1.Pod) { pod.Name, pod.GenerateName = "", "web-" }), outcome: outcomeAllowed, code: 200, patched: true},
 		"does not ask": {
-			pod:     newPod(func(pod *corev1.Pod) { pod.Annotations = map[string]string{AnnotationDNSNames: "?"} }),
+			pod:     newPod(func(pod *corev1.Pod) { pod.Annotations = map[string]string{annotation.DNSNames: "?"} }),
 			outcome: outcomeAllowed, code: 200, message: "the pod does not ask for a certificate",
 		},
 		"update": {
@@ -178,14 +180,14 @@ func TestHandler(t *testing.T) {
 			outcome: outcomeAllowed, code: 200, message: "not the creation of a pod",
 		},
 		"refused": {
-			pod: newPod(annotate(AnnotationDelivery, "secret-value")), outcome: outcomeRefused, code: 403,
+			pod: newPod(annotate(annotation.Delivery, "secret-value")), outcome: outcomeRefused, code: 403,
 			message: `this pod cannot get a certificate: annotation certwright.dev/delivery: "secret-value" is not allowed, use auto, agent or init`,
 		},
 		"Services unknown": {
 			pod: newPod(), list: down, outcome: outcomeError, code: 500,
 			message: "looking up the Services of namespace shop, which give the pod its DNS names: connection refused; try again",
 		},
-		"Services not needed": {pod: newPod(annotate(AnnotationDNSNames, "")), list: down, outcome: outcomeAllowed, code: 200, patched: true},
+		"Services not needed": {pod: newPod(annotate(annotation.DNSNames, "")), list: down, outcome: outcomeAllowed, code: 200, patched: true},
 		"not an object": {
 			pod: newPod(), request: func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte(`"secret-value"`) },
 			outcome: outcomeError, code: 400, message: "decoding pod: it does not fit the Pod type of the Kubernetes API that this webhook was built with",

@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 // Mutate∘Mutate = Mutate, and so for the patch, over pods of many shapes and with
@@ -49,7 +51,7 @@ func assertSettled(t *testing.T, raw []byte) {
 	if first := pod.Spec.InitContainers[0]; first.Name != AgentContainer || first.Image != testMutator.AgentImage || first.Command != nil {
 		t.Errorf("the first init container is %s, image %s", first.Name, first.Image)
 	}
-	ask, err := ParseAsk(pod.Annotations)
+	ask, err := annotation.Parse(pod.Annotations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,9 +82,9 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 			do()
 		}
 	}
-	sometimes(func() { annotate(AnnotationDelivery, "init")(pod) })
-	sometimes(func() { annotate(AnnotationContainers, "web")(pod) })
-	sometimes(func() { annotate(AnnotationMountPath, "/tls")(pod) })
+	sometimes(func() { annotate(annotation.Delivery, "init")(pod) })
+	sometimes(func() { annotate(annotation.Containers, "web")(pod) })
+	sometimes(func() { annotate(annotation.MountPath, "/tls")(pod) })
 	for i := range random.IntN(3) {
 		pod.Spec.Containers = append(pod.Spec.Containers, randomContainer(random, fmt.Sprint("c", i)))
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 	SharedGroup int64 = 61057
 
 	agentUser      int64 = 65532
-	agentDirectory       = DefaultMountPath
+	agentDirectory       = annotation.DefaultMountPath
 
 	// startupFailures is how often the startup probe may fail before the kubelet
 	// starts the agent anew: a week of seconds, since a person may have to approve.
@@ -37,7 +38,7 @@ const (
 // replaced where it stands, so that nothing moves without need. Every field that
 // the API server would set by default is set here, or the second visit of the
 // same pod would differ from the first.
-func (m Mutator) inject(pod *corev1.Pod, ask Ask, config agent.Config) error {
+func (m Mutator) inject(pod *corev1.Pod, ask annotation.Ask, config agent.Config) error {
 	container, err := m.agentContainer(ask, config)
 	if err != nil {
 		return err
@@ -62,7 +63,7 @@ func (m Mutator) inject(pod *corev1.Pod, ask Ask, config agent.Config) error {
 	return nil
 }
 
-func (m Mutator) agentContainer(ask Ask, config agent.Config) (corev1.Container, error) {
+func (m Mutator) agentContainer(ask annotation.Ask, config agent.Config) (corev1.Container, error) {
 	data, err := json.Marshal(config)
 	if err != nil {
 		return corev1.Container{}, fmt.Errorf("encoding agent config: %w", err)
@@ -98,7 +99,7 @@ func (m Mutator) agentContainer(ask Ask, config agent.Config) (corev1.Container,
 			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 	}
-	if ask.Delivery == DeliveryAgent {
+	if ask.Delivery == annotation.DeliveryAgent {
 		container.RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
 		container.StartupProbe = &corev1.Probe{
 			ProbeHandler:     corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/certwright-agent", "health"}}},

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 // Distribution is the way in which trust bundles reach the pods of a cluster.
@@ -44,9 +45,9 @@ func (m Mutator) Validate() error {
 	switch {
 	case m.AgentImage == "":
 		return fmt.Errorf("agent image: %q is not allowed, use the image that holds certwright-agent", m.AgentImage)
-	case !isDomain(m.TrustDomain):
+	case !annotation.IsDomain(m.TrustDomain):
 		return fmt.Errorf("trust domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.TrustDomain)
-	case !isDomain(m.ClusterDomain):
+	case !annotation.IsDomain(m.ClusterDomain):
 		return fmt.Errorf("cluster domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.ClusterDomain)
 	case m.Trust != ClusterTrustBundle && m.Trust != ConfigMap:
 		return fmt.Errorf("trust distribution: %q is not allowed, use %s or %s", m.Trust, ClusterTrustBundle, ConfigMap)
@@ -55,11 +56,11 @@ func (m Mutator) Validate() error {
 }
 
 // Mutate changes a pod that asks into one that gets its certificate. An error
-// leaves the pod as it was; it is a Refusal when the author of the pod can mend
-// it. Applied to its own result, Mutate changes nothing.
+// leaves the pod as it was; it is an annotation.Refusal when the author of the pod
+// can mend it. Applied to its own result, Mutate changes nothing.
 func (m Mutator) Mutate(pod *corev1.Pod, in Facts) error {
-	ask, err := ParseAsk(pod.Annotations)
-	var refusal Refusal
+	ask, err := annotation.Parse(pod.Annotations)
+	var refusal annotation.Refusal
 	if err != nil && !errors.As(err, &refusal) {
 		return err
 	}
@@ -78,7 +79,7 @@ func (m Mutator) Mutate(pod *corev1.Pod, in Facts) error {
 }
 
 // config is what the agent gets to know.
-func (m Mutator) config(pod *corev1.Pod, ask Ask, in Facts) (agent.Config, error) {
+func (m Mutator) config(pod *corev1.Pod, ask annotation.Ask, in Facts) (agent.Config, error) {
 	config := agent.Config{
 		SignerName:      ask.SignerName,
 		DNSNames:        ask.DNSNames,
@@ -89,7 +90,7 @@ func (m Mutator) config(pod *corev1.Pod, ask Ask, in Facts) (agent.Config, error
 		KeyAlgorithm:    ask.KeyAlgorithm,
 		Directory:       agentDirectory,
 		TrustBundleFile: path.Join(trustDirectory, trustFile),
-		Once:            ask.Delivery == DeliveryInit,
+		Once:            ask.Delivery == annotation.DeliveryInit,
 	}
 	if config.DNSNames == nil {
 		names, err := m.defaultDNSNames(pod, in)
@@ -102,8 +103,8 @@ func (m Mutator) config(pod *corev1.Pod, ask Ask, in Facts) (agent.Config, error
 		config.URIs = []string{m.defaultURI(pod, in)}
 	}
 	if len(config.DNSNames)+len(config.URIs)+len(config.IPAddresses) == 0 {
-		return agent.Config{}, Refusal{fmt.Sprintf("annotations %s, %s, %s: all of them ask for none, ask for at least one name or leave one of the first two out for its default",
-			AnnotationDNSNames, AnnotationURIs, AnnotationIPAddresses)}
+		return agent.Config{}, annotation.Refusal{fmt.Sprintf("annotations %s, %s, %s: all of them ask for none, ask for at least one name or leave one of the first two out for its default",
+			annotation.DNSNames, annotation.URIs, annotation.IPAddresses)}
 	}
 	if err := config.Validate(); err != nil {
 		return agent.Config{}, fmt.Errorf("configuring the agent: %w", err)
@@ -112,26 +113,26 @@ func (m Mutator) config(pod *corev1.Pod, ask Ask, in Facts) (agent.Config, error
 }
 
 // checkPod finds what keeps any pod from getting a certificate.
-func checkPod(pod *corev1.Pod) (refusal Refusal) {
+func checkPod(pod *corev1.Pod) (refusal annotation.Refusal) {
 	if pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows {
-		refusal.addf("spec.os.name: %q is not allowed, use linux: there is no agent for other systems", pod.Spec.OS.Name)
+		refusal.Addf("spec.os.name: %q is not allowed, use linux: there is no agent for other systems", pod.Spec.OS.Name)
 	}
 	if _, static := pod.Annotations[corev1.MirrorPodAnnotationKey]; static {
-		refusal.addf("annotation %s: this is a static pod, which only its node can change; create it through the API instead", corev1.MirrorPodAnnotationKey)
+		refusal.Addf("annotation %s: this is a static pod, which only its node can change; create it through the API instead", corev1.MirrorPodAnnotationKey)
 	}
 	if n := countItems(pod); n > maxItems {
-		refusal.addf("spec: it holds %d containers, volumes and mounts together, the most is %d", n, maxItems)
+		refusal.Addf("spec: it holds %d containers, volumes and mounts together, the most is %d", n, maxItems)
 	}
 	for i := range pod.Spec.Containers {
 		if pod.Spec.Containers[i].Name == AgentContainer {
-			refusal.addf("spec.containers[%d].name: %q is Certwright's own, use another name", i, AgentContainer)
+			refusal.Addf("spec.containers[%d].name: %q is Certwright's own, use another name", i, AgentContainer)
 		}
 	}
 	return refusal
 }
 
 // checkContainers finds what is wrong between the ask and the pod's containers.
-func checkContainers(pod *corev1.Pod, ask Ask) (refusal Refusal) {
+func checkContainers(pod *corev1.Pod, ask annotation.Ask) (refusal annotation.Refusal) {
 	var names []string
 	for c := range workloadContainers(pod) {
 		names = append(names, c.Name)
@@ -140,15 +141,15 @@ func checkContainers(pod *corev1.Pod, ask Ask) (refusal Refusal) {
 		}
 		for _, mount := range c.VolumeMounts {
 			if !isOurVolume(mount.Name) && within(mount.MountPath, ask.MountPath) {
-				refusal.addf("container %s mounts volume %s at %s, where the certificate belongs: set annotation %s to another path or list other containers in %s",
-					shorten(c.Name), shorten(mount.Name), shorten(mount.MountPath), AnnotationMountPath, AnnotationContainers)
+				refusal.Addf("container %s mounts volume %s at %s, where the certificate belongs: set annotation %s to another path or list other containers in %s",
+					annotation.Shorten(c.Name), annotation.Shorten(mount.Name), annotation.Shorten(mount.MountPath), annotation.MountPath, annotation.Containers)
 			}
 		}
 	}
-	allowed := "names of the pod's containers: " + shorten(strings.Join(names, ", "))
+	allowed := "names of the pod's containers: " + annotation.Shorten(strings.Join(names, ", "))
 	for _, name := range ask.Containers {
 		if !slices.Contains(names, name) {
-			refusal.addf("annotation %s: %s", AnnotationContainers, notAllowed(name, allowed))
+			refusal.Addf("annotation %s: %s", annotation.Containers, annotation.NotAllowed(name, allowed))
 		}
 	}
 	return refusal

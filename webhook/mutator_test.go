@@ -18,14 +18,17 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/webhook/annotation"
 )
+
+const signer = "example.com/internal"
 
 var shop = Facts{Namespace: "shop"}
 
 // newPod is the least pod that asks; with changes.
 func newPod(changes ...func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", Annotations: map[string]string{AnnotationAutoTLS: signer}},
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Annotations: map[string]string{annotation.AutoTLS: signer}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "example.com/web:1"}}},
 	}
 	for _, change := range changes {
@@ -82,8 +85,8 @@ func TestDefaultNames(t *testing.T) {
 		"other subdomain":   {named("web-0", "b"), []corev1.Service{service("a", headless)}, "a.shop.svc a.shop.svc.cluster.local"},
 		"no hostname":       {named("", "a"), []corev1.Service{service("a", headless)}, "a.shop.svc a.shop.svc.cluster.local"},
 		"subdomain without": {named("web-0", "a"), nil, ""},
-		"explicitly none":   {annotate(AnnotationDNSNames, ""), []corev1.Service{service("a", nil)}, ""},
-		"explicit":          {annotate(AnnotationDNSNames, "x.example.com"), []corev1.Service{service("a", nil)}, "x.example.com"},
+		"explicitly none":   {annotate(annotation.DNSNames, ""), []corev1.Service{service("a", nil)}, ""},
+		"explicit":          {annotate(annotation.DNSNames, "x.example.com"), []corev1.Service{service("a", nil)}, "x.example.com"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := newPod(labelled)
@@ -133,32 +136,32 @@ func TestMutateRefuses(t *testing.T) {
 			`spec.containers[0].name: "certwright-agent" is Certwright's own, use another name`,
 		},
 		"mount in the way": {
-			mounting(DefaultMountPath + "/"),
+			mounting(annotation.DefaultMountPath + "/"),
 			"container web mounts volume mine at /var/run/secrets/certwright.dev/tls/, where the certificate belongs: " + elsewhere,
 		},
 		"mount below": {
-			mounting(DefaultMountPath + "/x"),
+			mounting(annotation.DefaultMountPath + "/x"),
 			"container web mounts volume mine at /var/run/secrets/certwright.dev/tls/x, where the certificate belongs: " + elsewhere,
 		},
 		"unknown container": {
-			annotate(AnnotationContainers, "web,wep"),
+			annotate(annotation.Containers, "web,wep"),
 			`annotation certwright.dev/containers: "wep" is not allowed, use names of the pod's containers: web`,
 		},
 		"agent as container": {
-			annotate(AnnotationContainers, AgentContainer),
+			annotate(annotation.Containers, AgentContainer),
 			`annotation certwright.dev/containers: "certwright-agent" is not allowed, use names of the pod's containers: web`,
 		},
 		"no name at all": {
-			func(pod *corev1.Pod) { annotate(AnnotationURIs, "")(pod); annotate(AnnotationDNSNames, "")(pod) },
+			func(pod *corev1.Pod) { annotate(annotation.URIs, "")(pod); annotate(annotation.DNSNames, "")(pod) },
 			"annotations certwright.dev/dns-names, certwright.dev/uris, certwright.dev/ip-addresses: all of them ask for none, ask for at least one name or leave one of the first two out for its default",
 		},
-		"bad annotation": {annotate(AnnotationDelivery, "x"), `annotation certwright.dev/delivery: "x" is not allowed, use auto, agent or init`},
+		"bad annotation": {annotate(annotation.Delivery, "x"), `annotation certwright.dev/delivery: "x" is not allowed, use auto, agent or init`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := newPod(test.change)
 			before := pod.DeepCopy()
 			err := testMutator.Mutate(pod, shop)
-			var refusal Refusal
+			var refusal annotation.Refusal
 			if !errors.As(err, &refusal) || len(refusal) != 1 {
 				t.Fatalf("got %v, want a refusal with one reason", err)
 			}
@@ -171,12 +174,12 @@ func TestMutateRefuses(t *testing.T) {
 		})
 	}
 	t.Run("mounts elsewhere are no bar", func(t *testing.T) {
-		for _, mountPath := range []string{"/var/run/secrets/certwright.dev", DefaultMountPath + "-2"} {
+		for _, mountPath := range []string{"/var/run/secrets/certwright.dev", annotation.DefaultMountPath + "-2"} {
 			if err := testMutator.Mutate(newPod(mounting(mountPath)), shop); err != nil {
 				t.Error(err)
 			}
 		}
-		other := newPod(mounting(DefaultMountPath), annotate(AnnotationContainers, "side"), func(pod *corev1.Pod) {
+		other := newPod(mounting(annotation.DefaultMountPath), annotate(annotation.Containers, "side"), func(pod *corev1.Pod) {
 			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "side"})
 		})
 		if err := testMutator.Mutate(other, shop); err != nil {
@@ -184,8 +187,8 @@ func TestMutateRefuses(t *testing.T) {
 		}
 	})
 	t.Run("everything at once", func(t *testing.T) {
-		pod := newPod(annotate(AnnotationDelivery, "x"), func(pod *corev1.Pod) { pod.Spec.OS = &corev1.PodOS{Name: corev1.Windows} })
-		var refusal Refusal
+		pod := newPod(annotate(annotation.Delivery, "x"), func(pod *corev1.Pod) { pod.Spec.OS = &corev1.PodOS{Name: corev1.Windows} })
+		var refusal annotation.Refusal
 		if err := testMutator.Mutate(pod, shop); !errors.As(err, &refusal) || len(refusal) != 2 {
 			t.Errorf("got %v, want two reasons", err)
 		}
@@ -217,7 +220,7 @@ func TestSecondVisit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first, second := pod.Spec.InitContainers[0], pod.Spec.InitContainers[1]; first.Name != AgentContainer || second.Name != "proxy" ||
-		len(second.VolumeMounts) != 1 || second.VolumeMounts[0].MountPath != DefaultMountPath || !second.VolumeMounts[0].ReadOnly {
+		len(second.VolumeMounts) != 1 || second.VolumeMounts[0].MountPath != annotation.DefaultMountPath || !second.VolumeMounts[0].ReadOnly {
 		t.Errorf("init containers are %s and %+v", first.Name, second)
 	}
 }
@@ -247,11 +250,11 @@ func TestRestrictedStaysRestricted(t *testing.T) {
 	judge := func(pod *corev1.Pod) policy.AggregateCheckResult {
 		return policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec))
 	}
-	for _, delivery := range []Delivery{DeliveryAgent, DeliveryInit} {
+	for _, delivery := range []annotation.Way{annotation.DeliveryAgent, annotation.DeliveryInit} {
 		for _, trust := range []Distribution{ClusterTrustBundle, ConfigMap} {
 			m := testMutator
 			m.Trust = trust
-			pod := newPod(annotate(AnnotationDelivery, string(delivery)), func(pod *corev1.Pod) {
+			pod := newPod(annotate(annotation.Delivery, string(delivery)), func(pod *corev1.Pod) {
 				pod.Spec.SecurityContext = &corev1.PodSecurityContext{
 					RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 				}

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 // maxServices may select a pod that leaves its DNS names to them. As policy has it:
@@ -27,7 +29,7 @@ type Facts struct {
 // defaultDNSNames are the names of the Services that select the pod, and the
 // pod's own name below the headless Service that is its subdomain (a StatefulSet
 // pod has both fields when it is created). Sorted, each with and without the
-// cluster domain. The error is a Refusal.
+// cluster domain. The error is an annotation.Refusal.
 func (m Mutator) defaultDNSNames(pod *corev1.Pod, in Facts) ([]string, error) {
 	names, services := []string{}, 0
 	add := func(name string) {
@@ -40,7 +42,7 @@ func (m Mutator) defaultDNSNames(pod *corev1.Pod, in Facts) ([]string, error) {
 			continue
 		}
 		if services++; services > maxServices {
-			return nil, Refusal{fmt.Sprintf("more than %d Services of namespace %s select it: name those to ask for in annotation %s", maxServices, in.Namespace, AnnotationDNSNames)}
+			return nil, annotation.Refusal{fmt.Sprintf("more than %d Services of namespace %s select it: name those to ask for in annotation %s", maxServices, in.Namespace, annotation.DNSNames)}
 		}
 		add(service.Name)
 		if service.Spec.ClusterIP == corev1.ClusterIPNone && pod.Spec.Subdomain == service.Name && pod.Spec.Hostname != "" {

@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 const (
@@ -63,7 +65,7 @@ func readOutline(pod []byte) (o outline, err error) {
 // checkSize refuses a pod that would cost too much to look at.
 func (o outline) checkSize() error {
 	if n := countValues(o.Spec); n > maxValues {
-		return Refusal{fmt.Sprintf("spec: it holds %d values, the most is %d", n, maxValues)}
+		return annotation.Refusal{fmt.Sprintf("spec: it holds %d values, the most is %d", n, maxValues)}
 	}
 	return nil
 }

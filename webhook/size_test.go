@@ -21,6 +21,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 func TestCountValues(t *testing.T) {
@@ -90,7 +92,7 @@ func TestHostilePods(t *testing.T) {
 		"mounts":               {mounts(3000), "containers, volumes and mounts together, the most is 500"},
 		"one long string":      {hostile("unknown", `"`+strings.Repeat("x", most)+`"`, 1000), ""},
 		"DNS names":            {annotated(`"certwright.dev/dns-names":"` + numbers("a%d", ",", most/8) + `"`), "annotation certwright.dev/dns-names:"},
-		"bad containers":       {annotated(`"certwright.dev/containers":"` + numbers("b%d", ",", maxValue/6) + `"`), "; and "},
+		"bad containers":       {annotated(`"certwright.dev/containers":"` + numbers("b%d", ",", annotation.MaxBytes/6) + `"`), "; and "},
 		"unknown annotations":  {annotated(numbers(`"certwright.dev/x%d":""`, ",", most/30)), "; and "},
 	} {
 		t.Run(name, func(t *testing.T) {

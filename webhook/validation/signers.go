@@ -5,13 +5,11 @@ package validation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
@@ -25,7 +23,7 @@ type signers struct {
 
 func (s signers) check(ctx context.Context, object *v1alpha1.Signer, created bool) (f findings) {
 	spec := field.NewPath("spec")
-	f.errors = s.load(ctx, object)
+	f.errors = fieldErrors(signer.Check(object, s.newBackend), spec)
 	if created { // later the schema keeps it from changing
 		s.checkSignerName(ctx, object, &f)
 	}
@@ -64,34 +62,4 @@ func (s signers) checkSignerName(ctx context.Context, object *v1alpha1.Signer, f
 			f.errors = append(f.errors, field.Invalid(path, object.Spec.SignerName, fmt.Sprintf("belongs to Signer %q: change that one, or use another signerName", other.Name)))
 		}
 	}
-}
-
-// load has the signer's own registry make the Signer ready.
-func (s signers) load(ctx context.Context, object *v1alpha1.Signer) field.ErrorList {
-	_, err := signer.NewRegistry(only{object}, s.newBackend).Lookup(ctx, object.Spec.SignerName)
-	path := field.NewPath("spec")
-	var known *signer.CheckError
-	if errors.As(err, &known) {
-		switch known.Reason {
-		case signer.ReasonSignerNameReserved:
-			path = path.Child("signerName")
-		case signer.ReasonLimitsInvalid:
-			path = path.Child("limits")
-		case signer.ReasonBackendInvalid:
-			path = path.Child("backends")
-		}
-	}
-	return fieldErrors(err, path)
-}
-
-// only is a cluster with one Signer.
-type only struct{ signer *v1alpha1.Signer }
-
-func (o only) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
-	return errors.New("there is nothing to get")
-}
-
-func (o only) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	list.(*v1alpha1.SignerList).Items = []v1alpha1.Signer{*o.signer}
-	return nil
 }

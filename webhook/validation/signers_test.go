@@ -39,16 +39,27 @@ func TestSigner(t *testing.T) {
 					PermittedDNSDomains: []string{"example.com", "*.example.com"}, PermittedIPRanges: []string{"10.0.0.0"},
 				}
 			},
-			causes: []string{"* spec.limits", "* spec.limits", "* spec.limits", "* spec.limits"},
+			causes: []string{
+				`* spec.limits.maxDuration: Invalid value: "-1h0m0s": must be more than 0`,
+				`* spec.limits.usages[1]: Invalid value: "spying"`,
+				`* spec.limits.permittedDNSDomains[1]: Invalid value: "*.example.com": must not have a wildcard`,
+				`* spec.limits.permittedIPRanges[0]: Invalid value: "10.0.0.0": must be a CIDR`,
+			},
 		},
-		"no backend": {change: func(s *v1alpha1.SignerSpec) { s.Backends = nil }, causes: []string{"* spec.backends"}},
+		"no backend": {change: func(s *v1alpha1.SignerSpec) { s.Backends = nil }, causes: []string{"* spec.backends: Required value"}},
+		"mistakes of every kind": {
+			change: func(s *v1alpha1.SignerSpec) {
+				s.SignerName, s.Limits.Usages, s.Backends[0].CA = "kubernetes.io/kubelet-serving", []certificatesv1.KeyUsage{"spying"}, nil
+			},
+			causes: []string{"* spec.signerName: ", "* spec.limits.usages[0]: ", "* spec.backends[0]: "},
+		},
 		"backend of no kind": {
 			change: func(s *v1alpha1.SignerSpec) { s.Backends[0].CA = nil },
-			causes: []string{"* spec.backends"},
+			causes: []string{`* spec.backends[0]: Invalid value: "local": `},
 		},
 		"lifetime that the schema does not know": {
 			change: func(s *v1alpha1.SignerSpec) { s.Backends[0].CA.Managed.IntermediateDuration.Duration = time.Minute },
-			causes: []string{"* spec.backends"}, warnings: []string{"spec.backends[0].ca.managed.intermediateDuration: certificates may be cut short"},
+			causes: []string{`* spec.backends[0]: Invalid value: "local": `}, warnings: []string{"spec.backends[0].ca.managed.intermediateDuration: certificates may be cut short"},
 		},
 		"doubtful": {
 			change: func(s *v1alpha1.SignerSpec) {
@@ -81,7 +92,7 @@ func TestSignerUpdate(t *testing.T) {
 		change        func(*v1alpha1.Signer) // of after
 		causes        []string
 	}{
-		"to something bad":  {before: newSigner("s", "example.com/s", nil), after: newSigner("s", "example.com/s", bad), causes: []string{"* spec.limits"}},
+		"to something bad":  {before: newSigner("s", "example.com/s", nil), after: newSigner("s", "example.com/s", bad), causes: []string{`* spec.limits.permittedIPRanges[0]: Invalid value: "nonsense": `}},
 		"to something good": {before: newSigner("s", "example.com/s", bad), after: newSigner("s", "example.com/s", nil)},
 		"of labels": {
 			before: newSigner("s", "example.com/s", bad), after: newSigner("s", "example.com/s", bad),

@@ -102,23 +102,18 @@ func (v validator[T]) validate(ctx context.Context, object T, created bool) (adm
 
 // fieldErrors takes an error apart into those about single fields. What names no field is said about otherwise.
 func fieldErrors(err error, otherwise *field.Path) (list field.ErrorList) {
-	var all []error
-	var joined interface{ Unwrap() []error }
-	var aggregate utilerrors.Aggregate
+	var many utilerrors.Aggregate
 	var one *field.Error
 	switch {
 	case err == nil:
-	case errors.As(err, &aggregate):
-		all = aggregate.Errors()
-	case errors.As(err, &joined):
-		all = joined.Unwrap()
+	case errors.As(err, &many):
+		for _, err := range many.Errors() {
+			list = append(list, fieldErrors(err, otherwise)...)
+		}
 	case errors.As(err, &one):
-		return field.ErrorList{one}
+		list = append(list, one)
 	default:
-		return field.ErrorList{field.Invalid(otherwise, field.OmitValueType{}, err.Error())}
-	}
-	for _, err := range all {
-		list = append(list, fieldErrors(err, otherwise)...)
+		list = append(list, field.Invalid(otherwise, field.OmitValueType{}, err.Error()))
 	}
 	return list
 }

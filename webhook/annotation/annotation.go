@@ -1,7 +1,9 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+// Package annotation reads what a pod asks for by its annotations, such as certwright.dev/auto-tls: the form of every value is
+// checked, and everything that is wrong is told at once. Whether a pod may have what it asks for is not decided here.
+package annotation
 
 import (
 	"fmt"
@@ -16,29 +18,29 @@ import (
 // Prefix starts the key of every annotation that is addressed to Certwright.
 const Prefix = "certwright.dev/"
 
-// The annotations by which a pod asks. AutoTLS is the one that counts; without
-// it the pod is left alone and the others mean nothing.
+// The keys of the annotations by which a pod asks. AutoTLS is the one that
+// counts; without it the pod is left alone and the others mean nothing.
 const (
-	AnnotationAutoTLS      = Prefix + "auto-tls"
-	AnnotationDNSNames     = Prefix + "dns-names"
-	AnnotationURIs         = Prefix + "uris"
-	AnnotationIPAddresses  = Prefix + "ip-addresses"
-	AnnotationDelivery     = Prefix + "delivery"
-	AnnotationDuration     = Prefix + "duration"
-	AnnotationKeyAlgorithm = Prefix + "key-algorithm"
-	AnnotationUsages       = Prefix + "usages"
-	AnnotationMountPath    = Prefix + "mount-path"
-	AnnotationContainers   = Prefix + "containers"
+	AutoTLS      = Prefix + "auto-tls"
+	DNSNames     = Prefix + "dns-names"
+	URIs         = Prefix + "uris"
+	IPAddresses  = Prefix + "ip-addresses"
+	Delivery     = Prefix + "delivery"
+	Duration     = Prefix + "duration"
+	KeyAlgorithm = Prefix + "key-algorithm"
+	Usages       = Prefix + "usages"
+	MountPath    = Prefix + "mount-path"
+	Containers   = Prefix + "containers"
 )
 
-// Delivery is the way in which the certificate reaches the pod.
-type Delivery string
+// Way is how the certificate reaches the pod.
+type Way string
 
 const (
 	// DeliveryAgent is a native sidecar that also renews.
-	DeliveryAgent Delivery = "agent"
+	DeliveryAgent Way = "agent"
 	// DeliveryInit is an init container that ends once the certificate is there.
-	DeliveryInit Delivery = "init"
+	DeliveryInit Way = "init"
 )
 
 const (
@@ -60,7 +62,7 @@ type Ask struct {
 	// DNSNames, URIs and IPAddresses are nil where the annotation is absent, so
 	// that the default applies, and empty where it is there and asks for none.
 	DNSNames, URIs, IPAddresses []string
-	Delivery                    Delivery
+	Delivery                    Way
 	Duration                    time.Duration
 	KeyAlgorithm                string
 	Usages                      []string
@@ -77,9 +79,9 @@ type Refusal []string
 const (
 	// maxReasons bounds the length of a refusal, which ends up in events.
 	maxReasons = 20
-	// maxValue bounds the value of an annotation in bytes. What it asks for has to
+	// MaxBytes bounds the value of an annotation in bytes. What it asks for has to
 	// fit into a request, which is no longer.
-	maxValue = 16 << 10
+	MaxBytes = 16 << 10
 )
 
 // Error joins the reasons in one line.
@@ -92,8 +94,8 @@ func (r Refusal) Error() string {
 	return "this pod cannot get a certificate: " + strings.Join(shown, "; ") + rest
 }
 
-// addf adds a reason. Those that nobody will read are only counted.
-func (r *Refusal) addf(format string, args ...any) {
+// Addf adds a reason. Those that nobody will read are only counted.
+func (r *Refusal) Addf(format string, args ...any) {
 	reason := ""
 	if len(*r) < maxReasons {
 		reason = fmt.Sprintf(format, args...)
@@ -104,41 +106,41 @@ func (r *Refusal) addf(format string, args ...any) {
 // parsers read the value of one annotation each. What they return is empty, or
 // one line for each wrong part of the value.
 var parsers = map[string]func(value string, ask *Ask) []string{
-	AnnotationAutoTLS: func(value string, ask *Ask) []string {
+	AutoTLS: func(value string, ask *Ask) []string {
 		ask.SignerName = value
 		return one(value, checkSignerName)
 	},
-	AnnotationDNSNames:    func(value string, ask *Ask) []string { return list(value, checkDNSName, &ask.DNSNames) },
-	AnnotationURIs:        func(value string, ask *Ask) []string { return list(value, checkURI, &ask.URIs) },
-	AnnotationIPAddresses: func(value string, ask *Ask) []string { return list(value, checkIPAddress, &ask.IPAddresses) },
-	AnnotationDelivery:    parseDelivery,
-	AnnotationDuration:    parseDuration,
-	AnnotationKeyAlgorithm: func(value string, ask *Ask) []string {
+	DNSNames:    func(value string, ask *Ask) []string { return list(value, checkDNSName, &ask.DNSNames) },
+	URIs:        func(value string, ask *Ask) []string { return list(value, checkURI, &ask.URIs) },
+	IPAddresses: func(value string, ask *Ask) []string { return list(value, checkIPAddress, &ask.IPAddresses) },
+	Delivery:    parseDelivery,
+	Duration:    parseDuration,
+	KeyAlgorithm: func(value string, ask *Ask) []string {
 		ask.KeyAlgorithm = value
 		return one(value, checkKeyAlgorithm)
 	},
-	AnnotationUsages: func(value string, ask *Ask) []string {
+	Usages: func(value string, ask *Ask) []string {
 		problems := list(value, checkUsage, &ask.Usages)
 		if len(ask.Usages) == 0 && problems == nil {
-			return []string{notAllowed(value, "at least one of "+strings.Join(usages, ", "))}
+			return []string{NotAllowed(value, "at least one of "+strings.Join(usages, ", "))}
 		}
 		return problems
 	},
-	AnnotationMountPath: func(value string, ask *Ask) []string {
+	MountPath: func(value string, ask *Ask) []string {
 		ask.MountPath = value
 		return one(value, checkMountPath)
 	},
-	AnnotationContainers: func(value string, ask *Ask) []string {
+	Containers: func(value string, ask *Ask) []string {
 		problems := list(value, checkContainerName, &ask.Containers)
 		if len(ask.Containers) == 0 && problems == nil {
-			return []string{notAllowed(value, "the names of one or more containers of the pod, or leave the annotation out for all of them")}
+			return []string{NotAllowed(value, "the names of one or more containers of the pod, or leave the annotation out for all of them")}
 		}
 		return problems
 	},
 }
 
-// ParseAsk reads the annotations of a pod. The error, if any, is a Refusal.
-func ParseAsk(annotations map[string]string) (Ask, error) {
+// Parse reads the annotations of a pod. The error, if any, is a Refusal.
+func Parse(annotations map[string]string) (Ask, error) {
 	ask := Ask{
 		Delivery:     DeliveryAgent,
 		Duration:     DefaultDuration,
@@ -147,8 +149,8 @@ func ParseAsk(annotations map[string]string) (Ask, error) {
 	}
 	var refusal Refusal
 	known := strings.Join(slices.Sorted(maps.Keys(parsers)), ", ")
-	if _, asked := annotations[AnnotationAutoTLS]; !asked {
-		refusal.addf("annotation %s: missing, set it to a signer name such as example.com/internal", AnnotationAutoTLS)
+	if _, asked := annotations[AutoTLS]; !asked {
+		refusal.Addf("annotation %s: missing, set it to a signer name such as example.com/internal", AutoTLS)
 	}
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(key, Prefix) {
@@ -156,15 +158,15 @@ func ParseAsk(annotations map[string]string) (Ask, error) {
 		}
 		parse := parsers[key]
 		if parse == nil {
-			refusal.addf("annotation %s: unknown, use one of %s", shorten(key), known)
+			refusal.Addf("annotation %s: unknown, use one of %s", Shorten(key), known)
 			continue
 		}
-		if n := len(annotations[key]); n > maxValue {
-			refusal.addf("annotation %s: %d bytes long, the most is %d", key, n, maxValue)
+		if n := len(annotations[key]); n > MaxBytes {
+			refusal.Addf("annotation %s: %d bytes long, the most is %d", key, n, MaxBytes)
 			continue
 		}
 		for _, problem := range parse(annotations[key], &ask) {
-			refusal.addf("annotation %s: %s", key, problem)
+			refusal.Addf("annotation %s: %s", key, problem)
 		}
 	}
 	if refusal != nil {
@@ -185,7 +187,7 @@ func parseDelivery(value string, ask *Ask) []string {
 	case "kubelet":
 		return []string{`"kubelet" is not supported yet, use agent (a sidecar that renews) or init (an init container, no renewal)`}
 	default:
-		return []string{notAllowed(value, "auto, agent or init")}
+		return []string{NotAllowed(value, "auto, agent or init")}
 	}
 	return nil
 }
@@ -193,7 +195,7 @@ func parseDelivery(value string, ask *Ask) []string {
 func parseDuration(value string, ask *Ask) []string {
 	duration, err := time.ParseDuration(value)
 	if err != nil || duration < minDuration || duration > maxDuration || duration%time.Second != 0 {
-		return []string{notAllowed(value, "a duration of whole seconds, at least 10m, such as 24h or 90m")}
+		return []string{NotAllowed(value, "a duration of whole seconds, at least 10m, such as 24h or 90m")}
 	}
 	ask.Duration = duration
 	return nil
@@ -209,7 +211,7 @@ func checkMountPath(value string) string {
 // one checks a value that is a whole; check returns what is allowed if it is not.
 func one(value string, check func(string) string) []string {
 	if allowed := check(value); allowed != "" {
-		return []string{notAllowed(value, allowed)}
+		return []string{NotAllowed(value, allowed)}
 	}
 	return nil
 }
@@ -222,7 +224,7 @@ func list(value string, check func(string) string, into *[]string) []string {
 		for part := range strings.SplitSeq(value, ",") {
 			part = strings.TrimSpace(part)
 			if allowed := check(part); allowed != "" {
-				problems = append(problems, notAllowed(part, allowed))
+				problems = append(problems, NotAllowed(part, allowed))
 			} else if !slices.Contains(good, part) {
 				good = append(good, part)
 			}
@@ -232,12 +234,13 @@ func list(value string, check func(string) string, into *[]string) []string {
 	return problems
 }
 
-func notAllowed(value, allowed string) string {
-	return fmt.Sprintf("%q is not allowed, use %s", shorten(value), allowed)
+// NotAllowed is the reason to give for a value where something else is allowed.
+func NotAllowed(value, allowed string) string {
+	return fmt.Sprintf("%q is not allowed, use %s", Shorten(value), allowed)
 }
 
-// shorten keeps a refusal readable when the value is not.
-func shorten(value string) string {
+// Shorten keeps a refusal readable when the value is not.
+func Shorten(value string) string {
 	const most = 100
 	if len(value) <= most {
 		return value

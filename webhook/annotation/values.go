@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package annotation
 
 import (
 	"net/netip"
@@ -58,7 +58,7 @@ func checkSignerName(value string) string {
 	const allowed = "a signer name: a domain, a slash and a name, in lower case, such as example.com/internal"
 	domain, name, found := strings.Cut(value, "/")
 	switch {
-	case !found || !isDomain(domain) || !strings.Contains(domain, ".") || !isDomain(name):
+	case !found || !IsDomain(domain) || !strings.Contains(domain, ".") || !IsDomain(name):
 		return allowed
 	case domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io"):
 		return "a signer outside kubernetes.io, whose signers belong to Kubernetes itself"
@@ -67,14 +67,15 @@ func checkSignerName(value string) string {
 }
 
 func checkDNSName(value string) string {
-	if len(value) > validation.DNS1123SubdomainMaxLength || !isDomain(strings.TrimPrefix(value, "*.")) {
+	if len(value) > validation.DNS1123SubdomainMaxLength || !IsDomain(strings.TrimPrefix(value, "*.")) {
 		return "a DNS name in lower case of at most 253 characters, such as shop.example.com or *.example.com"
 	}
 	return ""
 }
 
-// isDomain also bounds each label, which the subdomain check of Kubernetes does not.
-func isDomain(value string) bool {
+// IsDomain tells whether a value is a DNS name in lower case without a wildcard. It
+// also bounds each label, which the subdomain check of Kubernetes does not.
+func IsDomain(value string) bool {
 	return len(validation.IsDNS1123Subdomain(value)) == 0 &&
 		!slices.ContainsFunc(strings.Split(value, "."), func(label string) bool { return len(label) > validation.DNS1123LabelMaxLength })
 }

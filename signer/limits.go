@@ -4,7 +4,6 @@
 package signer
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
@@ -33,8 +33,8 @@ type limits struct {
 // defaultMaxDuration holds where the API server's default did not.
 const defaultMaxDuration = 24 * time.Hour
 
-// compileLimits checks limits beyond what the API's schema does. The error names every field that is wrong.
-func compileLimits(l v1alpha1.Limits) (limits, error) {
+// compileLimits checks limits, which are at the path, beyond what the API's schema does. The list names every field that is wrong.
+func compileLimits(l v1alpha1.Limits, path *field.Path) (limits, field.ErrorList) {
 	compiled := limits{
 		maxDuration:  l.MaxDuration.Duration,
 		usages:       l.Usages,
@@ -44,42 +44,42 @@ func compileLimits(l v1alpha1.Limits) (limits, error) {
 		emailDomains: l.PermittedEmailDomains,
 		boundIPs:     len(l.PermittedIPRanges) > 0,
 	}
-	var errs []error
+	var errs field.ErrorList
 	if compiled.maxDuration == 0 {
 		compiled.maxDuration = defaultMaxDuration
 	}
 	if compiled.maxDuration < 0 {
-		errs = append(errs, fmt.Errorf("spec.limits.maxDuration %s: must be more than 0", compiled.maxDuration))
+		errs = append(errs, field.Invalid(path.Child("maxDuration"), compiled.maxDuration.String(), "must be more than 0"))
 	}
 	for i, usage := range l.Usages {
 		if _, _, err := csr.X509Usages([]certificatesv1.KeyUsage{usage}); err != nil {
-			errs = append(errs, fmt.Errorf("spec.limits.usages[%d] %q: %w", i, usage, err))
+			errs = append(errs, field.Invalid(path.Child("usages").Index(i), usage, err.Error()))
 		}
 	}
-	for _, bound := range []struct {
-		field   string
-		domains []string
-	}{
-		{"permittedDNSDomains", l.PermittedDNSDomains}, {"permittedURIDomains", l.PermittedURIDomains}, {"permittedEmailDomains", l.PermittedEmailDomains},
-	} {
-		for i, domain := range bound.domains {
-			err := csr.CheckDNSName(domain)
-			if err == nil && strings.HasPrefix(domain, "*.") {
-				err = fmt.Errorf("must not have a wildcard: write %s", domain[2:])
-			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("spec.limits.%s[%d] %q: %w", bound.field, i, domain, err))
-			}
-		}
-	}
+	errs = append(errs, checkDomains(l.PermittedDNSDomains, path.Child("permittedDNSDomains"))...)
+	errs = append(errs, checkDomains(l.PermittedURIDomains, path.Child("permittedURIDomains"))...)
+	errs = append(errs, checkDomains(l.PermittedEmailDomains, path.Child("permittedEmailDomains"))...)
 	for i, text := range l.PermittedIPRanges {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("spec.limits.permittedIPRanges[%d] %q: must be a CIDR such as 10.0.0.0/8", i, text))
+			errs = append(errs, field.Invalid(path.Child("permittedIPRanges").Index(i), text, "must be a CIDR such as 10.0.0.0/8"))
 		}
 		compiled.ipRanges = append(compiled.ipRanges, prefix)
 	}
-	return compiled, errors.Join(errs...)
+	return compiled, errs
+}
+
+func checkDomains(domains []string, path *field.Path) (errs field.ErrorList) {
+	for i, domain := range domains {
+		err := csr.CheckDNSName(domain)
+		if err == nil && strings.HasPrefix(domain, "*.") {
+			err = fmt.Errorf("must not have a wildcard: write %s", domain[2:])
+		}
+		if err != nil {
+			errs = append(errs, field.Invalid(path.Index(i), domain, err.Error()))
+		}
+	}
+	return errs
 }
 
 // apply returns the request with the lifetime that is granted: what was asked for, at most what policy and limits allow.

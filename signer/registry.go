@@ -6,13 +6,13 @@ package signer
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -95,29 +95,56 @@ func (r *Registry) load(object *v1alpha1.Signer) (*Signer, error) {
 	if known != nil && known.generation >= object.Generation {
 		return known, nil
 	}
-	if csr.IsKubernetesSigner(object.Spec.SignerName) {
-		return nil, &CheckError{Reason: ReasonSignerNameReserved, Err: fmt.Errorf("spec.signerName %s: belongs to Kubernetes and is never signed for", object.Spec.SignerName)}
-	}
-	if len(object.Spec.Backends) == 0 {
-		return nil, &CheckError{Reason: ReasonBackendInvalid, Err: errors.New("spec.backends is empty: at least one is needed")}
-	}
-	compiled, err := compileLimits(object.Spec.Limits)
+	s, err := known.next(object, r.newBackend)
 	if err != nil {
-		return nil, &CheckError{Reason: ReasonLimitsInvalid, Err: err}
-	}
-	s := &Signer{name: object.Name, signerName: object.Spec.SignerName, generation: object.Generation, limits: compiled}
-	for _, entry := range object.Spec.Backends {
-		config := BackendConfig{Signer: object.Name, SignerName: object.Spec.SignerName, IsCA: object.Spec.Limits.IsCA, Backend: entry}
-		backend := known.backend(config)
-		if backend == nil {
-			if backend, err = r.newBackend(config); err != nil {
-				return nil, &CheckError{Reason: ReasonBackendInvalid, Err: fmt.Errorf("backend %s: %w", entry.Name, err)}
-			}
-		}
-		s.backends = append(s.backends, namedBackend{Backend: backend, name: entry.Name, config: config})
+		return nil, err
 	}
 	r.known[object.UID] = s
 	return s, nil
+}
+
+// Check checks what can be known of a Signer without a cluster: its signerName, its limits and the configuration of its
+// backends. The error holds a *field.Error for each field that is wrong.
+func Check(object *v1alpha1.Signer, newBackend NewBackend) error {
+	_, err := (*Signer)(nil).next(object, newBackend)
+	return err
+}
+
+// next makes the object ready to sign, with those backends of s, which may be nil, that stay as they are. The error is a
+// *CheckError that holds every mistake, with the reason of the first.
+func (s *Signer) next(object *v1alpha1.Signer, newBackend NewBackend) (*Signer, error) {
+	var reason string
+	var errs field.ErrorList
+	wrong := func(why string, list ...*field.Error) {
+		if len(list) > 0 {
+			reason, errs = cmp.Or(reason, why), append(errs, list...)
+		}
+	}
+	spec := field.NewPath("spec")
+	if csr.IsKubernetesSigner(object.Spec.SignerName) {
+		wrong(ReasonSignerNameReserved, field.Invalid(spec.Child("signerName"), object.Spec.SignerName, "belongs to Kubernetes and is never signed for"))
+	}
+	compiled, list := compileLimits(object.Spec.Limits, spec.Child("limits"))
+	wrong(ReasonLimitsInvalid, list...)
+	made := &Signer{name: object.Name, signerName: object.Spec.SignerName, generation: object.Generation, limits: compiled}
+	if len(object.Spec.Backends) == 0 {
+		wrong(ReasonBackendInvalid, field.Required(spec.Child("backends"), "at least one is needed"))
+	}
+	for i, entry := range object.Spec.Backends {
+		config := BackendConfig{Signer: object.Name, SignerName: object.Spec.SignerName, IsCA: object.Spec.Limits.IsCA, Backend: entry}
+		backend := s.backend(config)
+		if backend == nil {
+			var err error
+			if backend, err = newBackend(config); err != nil {
+				wrong(ReasonBackendInvalid, field.Invalid(spec.Child("backends").Index(i), entry.Name, err.Error()))
+			}
+		}
+		made.backends = append(made.backends, namedBackend{Backend: backend, name: entry.Name, config: config})
+	}
+	if err := errs.ToAggregate(); err != nil {
+		return nil, &CheckError{Reason: reason, Err: err}
+	}
+	return made, nil
 }
 
 // backend returns the Signer's backend that was made from the same configuration, or nil.

@@ -12,6 +12,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 )
@@ -94,6 +96,9 @@ func TestOnlyBackendsThatChangeAreMadeAnew(t *testing.T) {
 			if err != nil || !slices.Equal(made, c.made) {
 				t.Fatalf("made anew are %q, error %v, want %q", made, err, c.made)
 			}
+			if kept := after == before; kept != (changed.Generation < 2) {
+				t.Errorf("it is the Signer from before: %t", kept)
+			}
 			for _, b := range after.backends {
 				i := slices.IndexFunc(before.backends, func(old namedBackend) bool { return old.name == b.name })
 				if same := i >= 0 && before.backends[i].Backend == b.Backend; same == slices.Contains(c.made, b.name) {
@@ -109,9 +114,9 @@ func TestSignerThatCannotBeMadeReady(t *testing.T) {
 		change       func(*v1alpha1.Signer)
 		reason, text string
 	}{
-		"invalid limits":         {func(s *v1alpha1.Signer) { s.Spec.Limits.PermittedIPRanges = []string{"nonsense"} }, ReasonLimitsInvalid, "permittedIPRanges[0]"},
-		"an invalid backend":     {func(s *v1alpha1.Signer) { s.Spec.Backends[0].Name = "nobody" }, ReasonBackendInvalid, "backend nobody: there is no backend nobody"},
-		"no backends":            {func(s *v1alpha1.Signer) { s.Spec.Backends = nil }, ReasonBackendInvalid, "spec.backends is empty"},
+		"invalid limits":         {func(s *v1alpha1.Signer) { s.Spec.Limits.PermittedIPRanges = []string{"nonsense"} }, ReasonLimitsInvalid, "spec.limits.permittedIPRanges[0]: "},
+		"an invalid backend":     {func(s *v1alpha1.Signer) { s.Spec.Backends[0].Name = "nobody" }, ReasonBackendInvalid, `spec.backends[0]: Invalid value: "nobody": there is no backend nobody`},
+		"no backends":            {func(s *v1alpha1.Signer) { s.Spec.Backends = nil }, ReasonBackendInvalid, "spec.backends: Required value: at least one is needed"},
 		"a signer of Kubernetes": {func(s *v1alpha1.Signer) { s.Spec.SignerName = "kubernetes.io/kube-apiserver-client" }, ReasonSignerNameReserved, "belongs to Kubernetes"},
 		"one of its subdomains":  {func(s *v1alpha1.Signer) { s.Spec.SignerName = "x.kubernetes.io/serving" }, ReasonSignerNameReserved, "belongs to Kubernetes"},
 	} {
@@ -125,6 +130,37 @@ func TestSignerThatCannotBeMadeReady(t *testing.T) {
 				t.Errorf("found %v, error %v, want a CheckError of reason %s with %q", loaded, err, c.reason, c.text)
 			}
 		})
+	}
+}
+
+// Whoever writes a Signer should see all that is wrong with it at once, and each mistake at its field.
+func TestCheck(t *testing.T) {
+	newBackend := func(c BackendConfig) (Backend, error) {
+		if c.Backend.Name != "local" {
+			return nil, errors.New("boom")
+		}
+		return &able{}, nil
+	}
+	if err := Check(newSigner("local"), newBackend); err != nil {
+		t.Errorf("nothing is wrong, but: %v", err)
+	}
+	s := newSigner("bad", "local", "worse")
+	s.Spec.SignerName = "kubernetes.io/kube-apiserver-client"
+	s.Spec.Limits.PermittedIPRanges = []string{"nonsense"}
+	err := Check(s, newBackend)
+	var all utilerrors.Aggregate
+	var check *CheckError
+	if !errors.As(err, &all) || !errors.As(err, &check) || check.Reason != ReasonSignerNameReserved {
+		t.Fatalf("got %#v, want a CheckError for the signerName that holds many", err)
+	}
+	var got []string
+	for _, err := range all.Errors() {
+		if one := (*field.Error)(nil); errors.As(err, &one) {
+			got = append(got, one.Field)
+		}
+	}
+	if want := []string{"spec.signerName", "spec.limits.permittedIPRanges[0]", "spec.backends[0]", "spec.backends[2]"}; !slices.Equal(got, want) {
+		t.Errorf("wrong are %q, want %q", got, want)
 	}
 }
 

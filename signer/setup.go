@@ -6,12 +6,10 @@ package signer
 import (
 	"context"
 	"fmt"
-	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,27 +20,27 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/fair"
 	"github.com/certwright/certwright/policy/judge"
 )
 
-// SetupWithManager has the manager run the reconciler for every CertificateSigningRequest, and again for those that wait
-// when a Signer or a policy changes.
+// SetupWithManager has the manager run the reconciler for every CertificateSigningRequest that is to be signed, and again when
+// a Signer or a policy changes. Requesters are served in turns.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	again := judge.Requeue(r.Client, waits)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("signer").
-		For(&certificatesv1.CertificateSigningRequest{}).
-		Watches(&v1alpha1.Signer{}, again).
-		Watches(&v1alpha1.CertificatePolicy{}, again).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: backoff()}).
+		For(&certificatesv1.CertificateSigningRequest{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+			return waits(o.(*certificatesv1.CertificateSigningRequest))
+		}))).
+		Watches(&v1alpha1.Signer{}, again). // of its status, too: it may have become ready
+		Watches(&v1alpha1.CertificatePolicy{}, again, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             fair.Backoff(),
+			NewQueue:                fair.NewQueue(fair.ByRequester(r.Client)),
+		}).
 		Complete(reconcile.AsReconciler(r.Client, r))
-}
-
-// backoff is how soon that which did not work is tried again: after a long outage, too, within a minute, and each object by
-// itself. Controller-runtime's default has all of them share ten tries in a second, so that one who makes many requests
-// which fail holds up everybody else's.
-func backoff() workqueue.TypedRateLimiter[reconcile.Request] {
-	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, time.Minute)
 }
 
 // waits reports whether a request is approved and not signed yet.
@@ -60,7 +58,7 @@ func (r *StatusReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 			return r.all(ctx)
 		})).
-		WithOptions(controller.Options{RateLimiter: backoff()}).
+		WithOptions(controller.Options{RateLimiter: fair.Backoff()}).
 		Complete(r)
 }
 

@@ -5,14 +5,12 @@ package signer
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -42,23 +40,6 @@ func TestRequestsThatWaitForASigner(t *testing.T) {
 				t.Errorf("waits: %t", !c.waits)
 			}
 		})
-	}
-}
-
-// Many requests that fail, which anybody may make, do not hold up the one that failed once.
-func TestBackoffOfOneRequestIsItsOwn(t *testing.T) {
-	limiter := backoff()
-	for i := range 10_000 {
-		limiter.When(reconcile.Request{NamespacedName: types.NamespacedName{Name: fmt.Sprint(i)}})
-	}
-	mine := reconcile.Request{NamespacedName: types.NamespacedName{Name: "mine"}}
-	if wait := limiter.When(mine); wait > time.Second {
-		t.Errorf("the first retry comes after %s", wait)
-	}
-	for range 50 {
-		if wait := limiter.When(mine); wait > time.Minute {
-			t.Fatalf("a retry comes after %s", wait)
-		}
 	}
 }
 

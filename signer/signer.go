@@ -24,6 +24,7 @@ import (
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/event"
 	"github.com/certwright/certwright/policy"
+	"github.com/certwright/certwright/policy/judge"
 )
 
 // Reasons of conditions and events.
@@ -86,10 +87,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.Certi
 	case errors.As(err, &pending):
 		return ctrl.Result{RequeueAfter: min(max(pending.After, soonest), latest)}, nil
 	case err != nil:
-		r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and is tried again: %v.", err))
-		return ctrl.Result{}, err
+		return r.again(ctx, object, err)
 	}
 	return ctrl.Result{}, r.issue(ctx, object, chain)
+}
+
+// again has a request wait for trouble to pass. What passes by itself within moments is not told.
+func (r *Reconciler) again(ctx context.Context, object *certificatesv1.CertificateSigningRequest, trouble error) (ctrl.Result, error) {
+	const moments = time.Minute
+	age := r.Clock.Since(object.CreationTimestamp.Time)
+	var wait *judge.WaitError
+	soon := errors.As(trouble, &wait)
+	if !soon || age > moments {
+		r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and is tried again: %v.", trouble))
+	}
+	if soon {
+		return ctrl.Result{RequeueAfter: max(wait.After, min(age/2, time.Minute))}, nil
+	}
+	return ctrl.Result{}, trouble
 }
 
 // sign returns the verified chain for the request. The error is a *refusal, a *PendingError, or trouble.

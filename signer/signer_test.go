@@ -5,9 +5,11 @@ package signer
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -15,10 +17,13 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/policy"
+	"github.com/certwright/certwright/policy/judge"
 )
 
 func set(r *certificatesv1.CertificateSigningRequest, kind certificatesv1.RequestConditionType) {
@@ -218,6 +223,44 @@ func TestTroubleIsNoVerdict(t *testing.T) {
 			w.readErr = nil
 			if e := w.event(t); e.Reason != ReasonNotSignedYet || !strings.Contains(e.Note, "tried again") {
 				t.Errorf("event %s %q", e.Reason, e.Note)
+			}
+		})
+	}
+}
+
+// deciding is a judge that always says the same.
+type deciding struct{ err error }
+
+func (d deciding) Decide(context.Context, csr.Request) (policy.Decision, error) {
+	return policy.Decision{}, d.err
+}
+
+// What passes by itself within moments is not told before it has lasted, and is asked for the more rarely the longer it lasts.
+func TestWaitingForFacts(t *testing.T) {
+	for name, c := range map[string]struct {
+		age, again time.Duration
+		told       bool
+	}{
+		"new":             {time.Second, 2 * time.Second, false},
+		"of a minute":     {time.Minute, 30 * time.Second, false},
+		"older":           {90 * time.Second, 45 * time.Second, true},
+		"of three months": {90 * 24 * time.Hour, time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			object := approved(t, nil)
+			object.CreationTimestamp = metav1.NewTime(now.Add(-c.age))
+			w := newWorld(t, object, newPolicy(), newSigner("local"))
+			w.Judge = deciding{fmt.Errorf("asking: %w", &judge.WaitError{After: 2 * time.Second, Reason: "no address yet"})}
+			result, err := w.reconcile(t)
+			if err != nil || result.RequeueAfter != c.again {
+				t.Errorf("result %v, error %v, want another look after %s", result, err, c.again)
+			}
+			var want []string
+			if c.told {
+				want = []string{"create Event"}
+			}
+			if !slices.Equal(w.writes, want) {
+				t.Errorf("writes %q, want %q", w.writes, want)
 			}
 		})
 	}

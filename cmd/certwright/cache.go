@@ -9,6 +9,8 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,6 +61,9 @@ func keepRequest(o *certificatesv1.CertificateSigningRequest) *certificatesv1.Ce
 	switch {
 	case csr.IsFinished(o):
 		kept.Spec.SignerName, kept.Spec.Username, kept.Spec.UID = o.Spec.SignerName, o.Spec.Username, o.Spec.UID
+		if csr.IsApproved(o) {
+			kept.Spec.Extra = keepPod(o.Spec.Extra)
+		}
 		kept.Status = keepFinished(o.Status)
 	case csr.IsKubernetesSigner(o.Spec.SignerName):
 		kept.Spec.SignerName = o.Spec.SignerName
@@ -67,6 +72,20 @@ func keepRequest(o *certificatesv1.CertificateSigningRequest) *certificatesv1.Ce
 		if len(o.Spec.Request) > csr.MaxRequestBytes {
 			kept.Spec.Request = bytes.Clone(o.Spec.Request[:csr.MaxRequestBytes+1])
 		}
+	}
+	return kept
+}
+
+// keepPod keeps which pod a request came from, as quotas count by pod what was approved. Whoever may impersonate may write
+// anything there: what is too long for a name or UID is left out.
+func keepPod(extra map[string]certificatesv1.ExtraValue) map[string]certificatesv1.ExtraValue {
+	kept := make(map[string]certificatesv1.ExtraValue, 2)
+	for _, key := range []string{serviceaccount.PodNameKey, serviceaccount.PodUIDKey} {
+		value := extra[key]
+		if len(value) != 1 || len(value[0]) > validation.DNS1123SubdomainMaxLength {
+			return nil
+		}
+		kept[key] = value
 	}
 	return kept
 }

@@ -149,6 +149,44 @@ func TestCacheHoldsTheSpecOfARequest(t *testing.T) {
 	}
 }
 
+// Quotas by pod count what was approved, long after it was issued, and what others wrote there must not fill the memory.
+func TestCacheKnowsThePodOfAnApproval(t *testing.T) {
+	const approved = certificatesv1.CertificateApproved
+	pod := map[string]certificatesv1.ExtraValue{
+		"authentication.kubernetes.io/pod-name": {"web-0"}, "authentication.kubernetes.io/pod-uid": {"pod-1"}, "example.com/other": {"x"},
+	}
+	long := map[string]certificatesv1.ExtraValue{
+		"authentication.kubernetes.io/pod-name": {"web-0"}, "authentication.kubernetes.io/pod-uid": {strings.Repeat("x", 254)},
+	}
+	many := map[string]certificatesv1.ExtraValue{
+		"authentication.kubernetes.io/pod-name": {"web-0", "web-1"}, "authentication.kubernetes.io/pod-uid": {"pod-1"},
+	}
+	for name, c := range map[string]struct {
+		object *certificatesv1.CertificateSigningRequest
+		extra  map[string]certificatesv1.ExtraValue
+		known  bool
+	}{
+		"issued":                  {issued(hostile("example.com/a", approved)), pod, true},
+		"failed":                  {hostile("example.com/a", approved, certificatesv1.CertificateFailed), pod, true},
+		"denied":                  {hostile("example.com/a", certificatesv1.CertificateDenied), pod, false},
+		"with a UID that is none": {issued(hostile("example.com/a", approved)), long, false},
+		"with two names":          {issued(hostile("example.com/a", approved)), many, false},
+		"of no pod":               {issued(hostile("example.com/a", approved)), nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.object.Spec.Username, c.object.Spec.Extra = "system:serviceaccount:shop:web", c.extra
+			kept := transformed(t, c.object).Spec
+			got, known := csr.Requester{Username: kept.Username, Extra: kept.Extra}.Pod()
+			if want := (csr.PodIdentity{Namespace: "shop", Name: "web-0", UID: "pod-1"}); known != c.known || known && got != want {
+				t.Errorf("pod %v, known %t", got, known)
+			}
+			if most := map[bool]int{true: 2}[c.known]; len(kept.Extra) != most {
+				t.Errorf("kept is %v", kept.Extra)
+			}
+		})
+	}
+}
+
 // Facts about a pod are the same, whether they come from the cache or from the API server.
 func TestFactsAreTheSameFromTheCache(t *testing.T) {
 	namespace := &corev1.Namespace{ObjectMeta: padded("", "shop"), Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}}

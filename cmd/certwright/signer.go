@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -73,7 +74,7 @@ func newBackend(c client.Client, reader client.Reader, namespace string) signer.
 				Signer: config.Signer, SignerName: config.SignerName, Backend: config.Backend.Name, CA: *config.Backend.CA, IsCA: config.IsCA,
 			})
 		default:
-			return nil, fmt.Errorf("spec.backends %q: no kind is set, allowed is ca", config.Backend.Name)
+			return nil, errors.New("no kind is set, allowed is ca")
 		}
 	}
 }

@@ -185,11 +185,12 @@ func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Reques
 	if err != nil {
 		return policy.Decision{}, nil, err
 	}
-	if wait == nil && len(req.IPAddresses) > 0 && gathered.Pod != nil && gathered.Pod.IPsPending {
+	d = j.index(req.SignerName, policies).Decide(req, gathered)
+	if wait == nil && d.AwaitsAddresses(gathered) {
 		wait = &WaitError{After: addressesAfter, Reason: fmt.Sprintf(
 			"a refusal must wait until the API server knows the addresses of pod %s/%s", gathered.Namespace.Name, gathered.Pod.Name)}
 	}
-	return j.index(req.SignerName, policies).Decide(req, gathered), wait, nil
+	return d, wait, nil
 }
 
 // index returns the policies for a signerName as a set, which is made anew only when they are others than the last time.

@@ -219,6 +219,10 @@ func TestAddressesNotKnownYet(t *testing.T) {
 	ownOnly.Spec.Allow.IPAddresses = []string{"pod"}
 	anyIP := generation("q", 1)
 	anyIP.Spec.Allow.IPAddresses = []string{"10.0.0.0/8"}
+	validated, matched := generation("p", 1), generation("p", 1)
+	validated.Spec.Validations = []v1alpha1.Validation{{Expression: "requester.pod.ips.all(a, a in request.ipAddresses)"}}
+	validated.Spec.Allow.IPAddresses = []string{"10.0.0.0/8"}
+	matched.Spec.MatchConditions = []v1alpha1.MatchCondition{{Name: "v4", Expression: "requester.pod.ips.exists(a, a == '10.1.2.3')"}}
 	status := corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.1.2.3"}}}
 	asking := func(dnsNames ...string) csr.Request {
 		req := request(dnsNames...)
@@ -235,6 +239,13 @@ func TestAddressesNotKnownYet(t *testing.T) {
 		"not known yet":                 {asking(), func(*corev1.Pod) {}, []client.Object{ownOnly}, policy.NoOpinion},
 		"known, and refused":            {asking("a.example.com"), func(p *corev1.Pod) { p.Status = status }, []client.Object{ownOnly}, policy.Deny},
 		"not asked for":                 {request("a.example.com"), func(*corev1.Pod) {}, []client.Object{ownOnly}, policy.Deny},
+		"only a name is refused":        {asking("a.example.com"), func(*corev1.Pod) {}, []client.Object{anyIP}, policy.Deny},
+		"validated":                     {asking(), func(p *corev1.Pod) { p.Status = status }, []client.Object{validated}, policy.Permit},
+		"not to be validated yet":       {asking(), func(*corev1.Pod) {}, []client.Object{validated}, policy.NoOpinion},
+		"not to be validated, no IP":    {request(), func(*corev1.Pod) {}, []client.Object{validated}, policy.NoOpinion},
+		"never, by a validation":        {asking(), func(p *corev1.Pod) { p.UID = "other" }, []client.Object{validated}, policy.Deny},
+		"matched":                       {request(), func(p *corev1.Pod) { p.Status = status }, []client.Object{matched}, policy.Permit},
+		"not to be matched yet":         {request(), func(*corev1.Pod) {}, []client.Object{matched}, policy.NoOpinion},
 		"permitted all the same":        {asking(), func(*corev1.Pod) {}, []client.Object{ownOnly, anyIP}, policy.Permit},
 		"never, in the node's network":  {asking(), func(p *corev1.Pod) { p.Spec.HostNetwork = true }, []client.Object{ownOnly}, policy.Deny},
 		"never, of a pod that is other": {asking(), func(p *corev1.Pod) { p.UID = "other" }, []client.Object{ownOnly}, policy.Deny},

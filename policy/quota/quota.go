@@ -76,25 +76,24 @@ func (l *Limiter) Take(ctx context.Context, req csr.Request, policy string, quot
 	if err := l.sweep(ctx, now); err != nil {
 		return nil, err
 	}
-	var wait *Wait
 	accounts := make([]*account, 0, len(quotas))
-	for _, q := range quotas {
+	for _, q := range narrowestFirst(quotas) {
 		s := subjectOf(policy, q.Per, req.Requester)
 		a, err := l.account(ctx, s, q, now)
 		if err != nil {
 			return nil, err
 		}
 		accounts = append(accounts, a)
-		w, err := l.ask(ctx, a, s, req, now)
+		wait, err := l.ask(ctx, a, s, req, now)
 		if err != nil {
 			return nil, err
 		}
-		if w != nil && (wait == nil || w.Until.After(wait.Until)) {
-			wait = w
+		if wait != nil {
+			for _, a := range accounts {
+				a.queue(req.UID, wait.Again)
+			}
+			return wait, nil
 		}
-	}
-	if wait != nil {
-		return wait, nil
 	}
 	for _, a := range accounts {
 		a.spend(req)
@@ -150,8 +149,17 @@ func (l *Limiter) ask(ctx context.Context, a *account, s subject, req csr.Reques
 	if w.Again = w.Until; w.Again.After(now.Add(longest)) {
 		w.Again = now.Add(longest)
 	}
-	a.queue(req.UID, w.Again)
 	return w, nil
+}
+
+// narrowestFirst returns the quotas in the order in which they are asked. Who has to wait for one stands in its line, and in
+// those of the narrower ones before it, where the place holds a token back; but in no line after it. So nobody stands in the
+// line of all, which others wait in, with more requests than their own quotas have room for.
+func narrowestFirst(quotas []v1alpha1.Quota) []v1alpha1.Quota {
+	order := []v1alpha1.QuotaSubject{v1alpha1.PerPod, v1alpha1.PerServiceAccount, v1alpha1.PerNamespace, v1alpha1.PerPolicy}
+	return slices.SortedStableFunc(slices.Values(quotas), func(a, b v1alpha1.Quota) int {
+		return slices.Index(order, a.Per) - slices.Index(order, b.Per)
+	})
 }
 
 // count counts the subject's requests that are approved and not finished, or were let through here and do not show as

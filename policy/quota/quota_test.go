@@ -5,106 +5,17 @@ package quota
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 )
-
-var start = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
-
-// ledger is what a cluster holds.
-type ledger struct {
-	approvals, unfinished []Approval
-	undecided             map[types.UID]bool
-	trouble               error
-	listed                int // how often the approvals were
-}
-
-func (l *ledger) Approvals(context.Context, string) ([]Approval, error) {
-	l.listed++
-	return l.approvals, l.trouble
-}
-
-func (l *ledger) Unfinished(context.Context, string) ([]Approval, error) {
-	return l.unfinished, l.trouble
-}
-
-func (l *ledger) Undecided(_ context.Context, _ string, uid types.UID) (bool, error) {
-	return l.undecided[uid], l.trouble
-}
-
-type world struct {
-	*Limiter
-	*ledger
-	clock *testingclock.FakePassiveClock
-	t     *testing.T
-	n     int
-}
-
-func newWorld(t *testing.T) *world {
-	clock, l := testingclock.NewFakePassiveClock(start), &ledger{undecided: map[types.UID]bool{}}
-	return &world{Limiter: New(clock, l), ledger: l, clock: clock, t: t}
-}
-
-func (w *world) after(d time.Duration) { w.clock.SetTime(start.Add(d)) }
-
-// from is a new request of a requester such as "shop/web/pod-1", "shop/web" or "alice".
-func (w *world) from(who string) csr.Request {
-	w.n++
-	return csr.Request{Name: fmt.Sprint("request-", w.n), UID: types.UID(fmt.Sprint("uid-", w.n)), Requester: requester(who)}
-}
-
-func requester(who string) csr.Requester {
-	parts := strings.Split(who, "/")
-	if len(parts) == 1 {
-		return csr.Requester{Username: who}
-	}
-	r := csr.Requester{Username: "system:serviceaccount:" + parts[0] + ":" + parts[1]}
-	if len(parts) == 3 {
-		r.Extra = map[string]certificatesv1.ExtraValue{
-			"authentication.kubernetes.io/pod-name": {parts[2]}, "authentication.kubernetes.io/pod-uid": {parts[2] + "-uid"},
-		}
-	}
-	return r
-}
-
-func (w *world) take(req csr.Request, quotas ...v1alpha1.Quota) *Wait {
-	w.t.Helper()
-	wait, err := w.Take(context.Background(), req, "p", quotas)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return wait
-}
-
-// burst counts how many requests of one requester are let through now.
-func (w *world) burst(who string, quotas ...v1alpha1.Quota) int {
-	w.t.Helper()
-	for n := 0; ; n++ {
-		if w.take(w.from(who), quotas...) != nil || n == 1000 {
-			return n
-		}
-	}
-}
-
-func perHour(per v1alpha1.QuotaSubject, requests, burst int32) v1alpha1.Quota {
-	return v1alpha1.Quota{Per: per, Requests: requests, Burst: burst, Period: metav1.Duration{Duration: time.Hour}}
-}
-
-func pendingOf(per v1alpha1.QuotaSubject, n int32) v1alpha1.Quota {
-	return v1alpha1.Quota{Per: per, MaxPending: n, Period: metav1.Duration{Duration: time.Hour}}
-}
 
 func TestBucket(t *testing.T) {
 	w := newWorld(t)
@@ -131,44 +42,6 @@ func TestBucket(t *testing.T) {
 	if got := w.burst("alice", q); got != 3 {
 		t.Errorf("%d at once after a long time, want 3", got)
 	}
-}
-
-func TestSubjects(t *testing.T) {
-	all := []string{"shop/web/pod-1", "shop/web/pod-2", "shop/api/pod-3", "bank/web/pod-4", "bank/web", "alice", "bob"}
-	for per, want := range map[v1alpha1.QuotaSubject]int{
-		v1alpha1.PerPolicy:         1, // all together
-		v1alpha1.PerNamespace:      4, // shop, bank, alice, bob
-		v1alpha1.PerServiceAccount: 5, // shop/web, shop/api, bank/web, alice, bob
-		v1alpha1.PerPod:            7,
-	} {
-		t.Run(string(per), func(t *testing.T) {
-			w := newWorld(t)
-			got := 0
-			for _, who := range all {
-				got += w.burst(who, perHour(per, 1, 1))
-			}
-			if got != want {
-				t.Errorf("%d of %v are let through, want %d", got, all, want)
-			}
-		})
-	}
-	t.Run("names that look alike", func(t *testing.T) {
-		w := newWorld(t)
-		for _, who := range []string{"shop/web", "shop", "pod-1-uid", "shop/web/pod-1", ""} {
-			for _, per := range []v1alpha1.QuotaSubject{v1alpha1.PerNamespace, v1alpha1.PerPod} {
-				if wait := w.take(w.from(who), perHour(per, 1, 1)); (wait != nil) != (who == "shop/web/pod-1" && per == v1alpha1.PerNamespace) {
-					t.Errorf("%q per %s: %v", who, per, wait)
-				}
-			}
-		}
-	})
-	t.Run("policies", func(t *testing.T) {
-		w := newWorld(t)
-		w.burst("alice", perHour(v1alpha1.PerPolicy, 1, 1))
-		if wait, err := w.Take(context.Background(), w.from("alice"), "other", []v1alpha1.Quota{perHour(v1alpha1.PerPolicy, 1, 1)}); wait != nil || err != nil {
-			t.Errorf("another policy: %v, %v", wait, err)
-		}
-	})
 }
 
 func TestNothingIsSpentIfOneOfTheQuotasRefuses(t *testing.T) {
@@ -220,8 +93,10 @@ func TestLine(t *testing.T) {
 		}
 	}
 	for range 3 { // asking again moves nobody
-		if wait := w.take(line[4], q); wait.Ahead != 4 || !wait.Until.Equal(start.Add(5*time.Minute)) {
-			t.Error(wait)
+		for _, i := range []int{0, 4} {
+			if wait := w.take(line[i], q); wait.Ahead != i || !wait.Until.Equal(start.Add(time.Duration(i+1)*time.Minute)) {
+				t.Error(wait)
+			}
 		}
 	}
 	w.after(time.Minute)
@@ -285,49 +160,6 @@ func TestExtremes(t *testing.T) {
 	}
 }
 
-func TestPending(t *testing.T) {
-	w := newWorld(t)
-	q := pendingOf(v1alpha1.PerNamespace, 2)
-	first, second, third := w.from("shop/web"), w.from("shop/api"), w.from("shop/web")
-	w.undecided[first.UID], w.undecided[second.UID] = true, true // the cache does not know yet that they are approved
-	if wait := w.take(first, q); wait != nil {
-		t.Fatal(wait)
-	}
-	if wait := w.take(second, q); wait != nil {
-		t.Fatal(wait)
-	}
-	for range 2 {
-		if wait := w.take(third, q); wait == nil || !wait.Full || !wait.Until.Equal(start.Add(soonest)) {
-			t.Fatalf("got %v, want to wait for the others", wait)
-		}
-	}
-	if wait := w.take(w.from("bank/web"), q); wait != nil {
-		t.Errorf("another namespace: %s", wait)
-	}
-	w.undecided[first.UID] = false // approved, and the cache knows
-	w.unfinished = []Approval{{UID: first.UID, Requester: requester("shop/web")}, {UID: "another", Requester: requester("bank/web")}}
-	if w.take(third, q) == nil {
-		t.Error("what is approved and not issued does not count")
-	}
-	w.unfinished = nil // issued
-	if wait := w.take(third, q); wait != nil {
-		t.Errorf("after the first one is issued: %s", wait)
-	}
-}
-
-// After a restart nothing is known but what the cluster holds.
-func TestPendingAfterARestart(t *testing.T) {
-	w := newWorld(t)
-	w.unfinished = []Approval{{UID: "a", Requester: requester("shop/web")}, {UID: "b", Requester: requester("shop/web")}}
-	req := w.from("shop/web")
-	if wait := w.take(req, pendingOf(v1alpha1.PerServiceAccount, 2)); wait == nil || !wait.Full {
-		t.Errorf("got %v, want it to wait", wait)
-	}
-	if wait := w.take(req, pendingOf(v1alpha1.PerServiceAccount, 3)); wait != nil {
-		t.Error(wait)
-	}
-}
-
 func TestBucketsAfterARestart(t *testing.T) {
 	w := newWorld(t)
 	for i, who := range []string{"shop/web", "shop/api", "shop/web/pod-1", "bank/web"} { // not in order of time
@@ -343,8 +175,8 @@ func TestBucketsAfterARestart(t *testing.T) {
 	if got := w.burst("alice", q); got != 4 {
 		t.Errorf("alice has %d left, want 4", got)
 	}
-	if w.listed != 1 {
-		t.Errorf("listed %d times, want once", w.listed)
+	if w.asked["Approvals"] != 1 {
+		t.Errorf("listed %d times, want once", w.asked["Approvals"])
 	}
 	if got := w.burst("shop/web/pod-1", perHour(v1alpha1.PerPod, 6, 4)); got != 3 {
 		t.Errorf("pod-1 has %d left, want 3", got)
@@ -363,42 +195,6 @@ func TestBucketsAfterARestart(t *testing.T) {
 	})
 }
 
-func TestShow(t *testing.T) {
-	w := newWorld(t)
-	quotas := []v1alpha1.Quota{
-		{Per: v1alpha1.PerPolicy, Requests: 1, Burst: 1, MaxPending: 2, Period: metav1.Duration{Duration: time.Hour}},
-		perHour(v1alpha1.PerNamespace, 1, 1),
-	}
-	show := func(req csr.Request) *Wait {
-		t.Helper()
-		w.undecided[req.UID] = true
-		wait, err := w.Show(t.Context(), req, "p", quotas)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return wait
-	}
-	first, second, third := w.from("alice"), w.from("alice"), w.from("bob")
-	for range 3 { // looking again costs nothing
-		if wait := show(first); wait != nil {
-			t.Fatal(wait)
-		}
-	}
-	if wait := show(second); wait != nil {
-		t.Fatalf("requests in a time bound what persons see: %s", wait)
-	}
-	if wait := show(third); wait == nil || !wait.Full || wait.Ahead != 0 {
-		t.Fatalf("got %v, want it to wait behind the two", wait)
-	}
-	w.undecided[first.UID] = false
-	if wait := show(third); wait != nil {
-		t.Errorf("after one was decided: %s", wait)
-	}
-	if wait, err := w.Show(t.Context(), w.from("alice"), "p", []v1alpha1.Quota{perHour(v1alpha1.PerPolicy, 1, 1)}); wait != nil || err != nil {
-		t.Errorf("without maxPending: %v, %v", wait, err)
-	}
-}
-
 func TestQuotaChanges(t *testing.T) {
 	w := newWorld(t)
 	if got := w.burst("alice", perHour(v1alpha1.PerPolicy, 10, 10)); got != 10 {
@@ -415,78 +211,6 @@ func TestQuotaChanges(t *testing.T) {
 	w.after(time.Hour + time.Second)
 	if wait := w.take(late, perHour(v1alpha1.PerPolicy, 36000, 36000)); wait != nil {
 		t.Errorf("with a wider quota: %s", wait)
-	}
-}
-
-func TestIdleAccountsAreForgotten(t *testing.T) {
-	w := newWorld(t)
-	q := v1alpha1.Quota{Per: v1alpha1.PerPolicy, Requests: 2, Burst: 2, MaxPending: 9, Period: metav1.Duration{Duration: time.Hour}}
-	shown := w.from("alice")
-	w.undecided[shown.UID] = true
-	w.take(shown, q)
-	for i := range 100 {
-		w.burst(fmt.Sprint("user-", i), perHour(v1alpha1.PerPod, 2, 2))
-	}
-	w.after(30 * time.Minute)
-	w.take(w.from("bob"), perHour(v1alpha1.PerNamespace, 1, 1))
-	if len(w.accounts) != 102 {
-		t.Errorf("%d accounts while their buckets fill up, want 102", len(w.accounts))
-	}
-	w.after(3 * time.Hour)
-	w.take(w.from("bob"), perHour(v1alpha1.PerNamespace, 1, 1))
-	if len(w.accounts) != 2 { // bob's, and the one with a request that waits for a person
-		t.Errorf("%d accounts are left, want 2", len(w.accounts))
-	}
-	w.undecided[shown.UID] = false
-	w.after(5 * time.Hour)
-	w.take(w.from("bob"), perHour(v1alpha1.PerNamespace, 1, 1))
-	if len(w.accounts) != 1 {
-		t.Errorf("%d accounts are left, want 1", len(w.accounts))
-	}
-}
-
-func TestAccountsAreBounded(t *testing.T) {
-	w := newWorld(t)
-	for i := range maxAccounts + 100 {
-		w.take(w.from(fmt.Sprint("user-", i)), perHour(v1alpha1.PerPod, 1, 1))
-	}
-	if len(w.accounts) != maxAccounts {
-		t.Errorf("%d accounts, want %d", len(w.accounts), maxAccounts)
-	}
-}
-
-func TestTroubleSpendsNothing(t *testing.T) {
-	down := errors.New("connection refused")
-	for name, q := range map[string]v1alpha1.Quota{"requests": perHour(v1alpha1.PerPolicy, 1, 1), "pending": pendingOf(v1alpha1.PerPolicy, 1)} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			req := w.from("alice")
-			w.trouble = down
-			if wait, err := w.Take(t.Context(), req, "p", []v1alpha1.Quota{perHour(v1alpha1.PerNamespace, 1, 1), q}); wait != nil || !errors.Is(err, down) {
-				t.Errorf("got %v, %v", wait, err)
-			}
-			w.trouble = nil
-			if wait := w.take(req, perHour(v1alpha1.PerNamespace, 1, 1), q); wait != nil {
-				t.Error(wait)
-			}
-		})
-	}
-}
-
-func TestMessages(t *testing.T) {
-	w := newWorld(t)
-	w.take(w.from("shop/web"), perHour(v1alpha1.PerNamespace, 1, 1))
-	want := `CertificatePolicy "p" approves at most 1 requests in 1h0m0s for each Namespace, and namespace "shop" has used them up. ` +
-		"The request waits until 2026-05-04T04:02:01Z at least; requests ahead of it: 0."
-	if got := w.take(w.from("shop/web"), perHour(v1alpha1.PerNamespace, 1, 1)).String(); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
-	hostile := w.from("a\x1b[2J\nb")
-	w.unfinished = []Approval{{UID: "x", Requester: hostile.Requester}}
-	want = `CertificatePolicy "p" has at most 1 unfinished requests for each Pod, and user "a\x1b[2J\nb" has as many. ` +
-		"The request waits until 2026-05-04T03:02:11Z at least; requests ahead of it: 0."
-	if got := w.take(hostile, pendingOf(v1alpha1.PerPod, 1)).String(); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

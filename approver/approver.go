@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -83,12 +84,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.Certi
 	if !undecided(object) || csr.IsKubernetesSigner(object.Spec.SignerName) {
 		return ctrl.Result{}, nil
 	}
-	ours, err := r.ours(ctx, object.Spec.SignerName)
-	if err != nil || !ours {
+	ours, watched, err := r.ours(ctx, object.Spec.SignerName)
+	if err != nil || !ours && !watched {
 		return ctrl.Result{}, err
 	}
 	req, err := csr.Parse(object)
-	if refusal := (*csr.Refusal)(nil); errors.As(err, &refusal) {
+	if refusal := (*csr.Refusal)(nil); errors.As(err, &refusal) && !ours {
+		return ctrl.Result{}, nil // another approver may know what it is
+	} else if refusal != nil {
 		return ctrl.Result{}, r.deny(ctx, object, refusal.Reason, refusal.Error())
 	} else if err != nil {
 		return ctrl.Result{}, err
@@ -106,6 +109,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.Certi
 		return r.approve(ctx, object, req, decision)
 	case decision.Verdict == policy.Permit:
 		return r.present(ctx, object, req, decision)
+	case !ours:
+		return ctrl.Result{}, nil
 	default:
 		r.Teller.Warn(ctx, object, ReasonNoPolicy, fmt.Sprintf(
 			"%s Requester: %q; signerName: %s. The request stays pending until a CertificatePolicy selects it.",
@@ -157,16 +162,18 @@ func (r *Reconciler) age(object *certificatesv1.CertificateSigningRequest) time.
 	return r.Clock.Since(object.CreationTimestamp.Time)
 }
 
-// ours reports whether a Signer or a CertificatePolicy names the signerName.
-func (r *Reconciler) ours(ctx context.Context, signerName string) (bool, error) {
+// ours reports whether a Signer or a CertificatePolicy names the signerName. What only policies in mode Audit name is watched:
+// it is no more for this approver to decide about than it was before.
+func (r *Reconciler) ours(ctx context.Context, signerName string) (ours, watched bool, err error) {
 	byName := client.MatchingFields{v1alpha1.IndexSignerName: signerName}
 	var signers v1alpha1.SignerList
 	if err := r.Client.List(ctx, &signers, byName, client.UnsafeDisableDeepCopy); err != nil {
-		return false, fmt.Errorf("listing signers: %w", err)
+		return false, false, fmt.Errorf("listing signers: %w", err)
 	}
 	var policies v1alpha1.CertificatePolicyList
 	if err := r.Client.List(ctx, &policies, byName, client.UnsafeDisableDeepCopy); err != nil {
-		return false, fmt.Errorf("listing certificate policies: %w", err)
+		return false, false, fmt.Errorf("listing certificate policies: %w", err)
 	}
-	return len(signers.Items)+len(policies.Items) > 0, nil
+	enforced := slices.ContainsFunc(policies.Items, func(p v1alpha1.CertificatePolicy) bool { return p.Spec.Mode != v1alpha1.ModeAudit })
+	return len(signers.Items) > 0 || enforced, len(policies.Items) > 0, nil
 }

@@ -51,6 +51,12 @@ func TestRequestsThatAreLeftAlone(t *testing.T) {
 		"a signerName that nobody handles, and bytes that do not parse": func(r *certificatesv1.CertificateSigningRequest, _ *v1alpha1.CertificatePolicy) {
 			r.Spec.SignerName, r.Spec.Request = "example.com/other", []byte("nonsense")
 		},
+		"a signerName that only a policy in mode Audit names": func(_ *certificatesv1.CertificateSigningRequest, p *v1alpha1.CertificatePolicy) {
+			p.Spec.Mode, p.Spec.Requesters.Users = v1alpha1.ModeAudit, []string{"bob"}
+		},
+		"a signerName that only a policy in mode Audit names, and bytes that do not parse": func(r *certificatesv1.CertificateSigningRequest, p *v1alpha1.CertificatePolicy) {
+			r.Spec.Request, p.Spec.Mode = []byte("nonsense"), v1alpha1.ModeAudit
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, p := request(t, "web", "a.example.com"), newPolicy(v1alpha1.ApprovalAutomatic)

@@ -26,7 +26,7 @@ func Review(req csr.Request, policy string) string {
 }
 
 // Request describes a request, in lines such as "DNS names: a.example.com, b.example.com". What it leaves out for want of
-// room it counts.
+// room it counts, and what matters most comes first: an event, which is shorter, shows the beginning.
 func Request(req csr.Request) string {
 	var lines []string
 	line := func(what string, values ...string) {
@@ -36,6 +36,9 @@ func Request(req csr.Request) string {
 	}
 	line("Signer", text(req.SignerName))
 	line("Asked by", Requester(req.Requester))
+	if req.IsCA {
+		line("CA", "yes, it can sign other certificates")
+	}
 	line("DNS names", texts(req.DNSNames)...)
 	line("IP addresses", texts(req.IPAddresses)...)
 	line("URIs", texts(req.URIs)...)
@@ -46,9 +49,6 @@ func Request(req csr.Request) string {
 		usages = append(usages, string(u))
 	}
 	line("Usages", usages...)
-	if req.IsCA {
-		line("CA", "yes, it can sign other certificates")
-	}
 	if req.Duration > 0 {
 		line("Lifetime", req.Duration.String())
 	} else {

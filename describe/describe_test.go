@@ -49,13 +49,13 @@ func TestReview(t *testing.T) {
 		}, `CertificatePolicy people permits this request if a person approves it.
 Signer: example.com/internal
 Asked by: service account web of namespace shop, pod web-0 on node node-1
+CA: yes, it can sign other certificates
 DNS names: web.shop.svc, *.example.com
 IP addresses: 10.0.0.1, 2001:db8::1
 URIs: spiffe://example.com/ns/shop
 Email addresses: ops@example.com
 Subject: CN=web, O="Example Inc.", O=b, serialNumber=7
 Usages: digital signature, server auth
-CA: yes, it can sign other certificates
 Lifetime: 1h30m0s
 Key: RSA of 2048 bits
 To approve: kubectl certificate approve web-1

@@ -18,6 +18,7 @@ import (
 	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/webhook"
+	"github.com/certwright/certwright/webhook/annotation"
 )
 
 // TestWebhookConfiguration: pods that did not ask never reach the webhook.
@@ -29,7 +30,7 @@ func TestWebhookConfiguration(t *testing.T) {
 		t.Fatalf("configurations %v, want %s with one webhook", keys(configurations), webhook.ConfigurationName)
 	}
 	hook := configuration.Webhooks[0]
-	if len(hook.MatchConditions) == 0 || !strings.Contains(hook.MatchConditions[0].Expression, webhook.AnnotationAutoTLS) {
+	if len(hook.MatchConditions) == 0 || !strings.Contains(hook.MatchConditions[0].Expression, annotation.AutoTLS) {
 		t.Errorf("match conditions %v, want one on the annotation first", hook.MatchConditions)
 	}
 	if *hook.FailurePolicy != admissionregistrationv1.Fail || *hook.SideEffects != admissionregistrationv1.SideEffectClassNone {
@@ -116,7 +117,7 @@ func TestAdmissionPoliciesAreInForce(t *testing.T) {
 		}
 	}
 	want := []string{
-		"certwright-kubernetes-signers", "certwright-pods", "certwright-request-metadata", "certwright-request-size",
+		"certwright-kubernetes-signers", "certwright-pods", "certwright-request-metadata", "certwright-request-review", "certwright-request-size",
 		"certwright-request-writes", "certwright-signer-writes", "certwright-webhook-writes",
 	}
 	if got := keys(policies); !slices.Equal(got, want) {
@@ -146,14 +147,15 @@ func TestAdmissionPoliciesKnowTheNames(t *testing.T) {
 	}
 	for name, texts := range map[string][]string{
 		"certwright-pods": {
-			"'" + webhook.AgentContainer + "'", "'" + agent.ConfigEnv + "'", fmt.Sprint(webhook.SharedGroup), "'" + webhook.AnnotationDelivery + "'",
-			fmt.Sprintf("!= '%s'", webhook.DeliveryInit),
+			"'" + webhook.AgentContainer + "'", "'" + agent.ConfigEnv + "'", fmt.Sprint(webhook.SharedGroup), "'" + annotation.Delivery + "'",
+			fmt.Sprintf("!= '%s'", annotation.DeliveryInit),
 		},
 		"certwright-signer-writes": {
 			account("signer"), "'" + v1alpha1.TrustConfigMap + "'",
 			"'" + strings.TrimPrefix(v1alpha1.ClusterTrustBundleName("a.b/c"), "a.b:c") + "'",
 		},
 		"certwright-request-writes": {account("approver"), account("signer")},
+		"certwright-request-review": {account("approver"), "'" + v1alpha1.AnnotationReview + "'"},
 		"certwright-webhook-writes": {account("webhook"), "'" + webhook.SecretName + "'", "'" + webhook.ConfigurationName + "'"},
 	} {
 		spec := admissionPolicies(t)[name].Spec

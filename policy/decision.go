@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,14 @@ func (v Violation) reason() string {
 		return v.Allowed
 	}
 	return fmt.Sprintf("%s not allowed (%s)", list(v.Values), v.Allowed)
+}
+
+// AwaitsAddresses reports whether a refusal may rest on addresses of the requester's pod that are not known yet: one of an
+// address, or by an expression, which may speak of them.
+func (d Decision) AwaitsAddresses(facts Facts) bool {
+	return facts.Pod != nil && facts.Pod.IPsPending && slices.ContainsFunc(d.Denials, func(denial Denial) bool {
+		return slices.ContainsFunc(denial.Violations, func(v Violation) bool { return v.Field == "ipAddresses" || len(v.Values) == 0 })
+	})
 }
 
 // maxListed bounds a list in a message, so that one field's many values leave room for the other fields.

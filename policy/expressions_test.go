@@ -6,6 +6,7 @@ package policy
 import (
 	"crypto/x509/pkix"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -130,7 +131,7 @@ func TestVariables(t *testing.T) {
 	})
 	everything := func(s *v1alpha1.CertificatePolicySpec) {
 		star := []string{"*"}
-		s.Allow.DNSNames, s.Allow.IPAddresses, s.Allow.URIs = []string{"*.example.com"}, []string{"pod"}, []string{"spiffe://td.example/*"}
+		s.Allow.DNSNames, s.Allow.IPAddresses, s.Allow.URIs = []string{"*.example.com"}, []string{"pod", "10.1.2.3/32", "fd00::7/128"}, []string{"spiffe://td.example/*"}
 		s.Allow.EmailAddresses, s.Allow.CommonNames, s.Allow.IsCA = []string{"*@example.com"}, star, true
 		s.Allow.Subject = v1alpha1.Subject{
 			Organizations: star, OrganizationalUnits: star, Countries: star, Provinces: star, Localities: star, StreetAddresses: star, PostalCodes: star, SerialNumbers: star,
@@ -157,17 +158,16 @@ func TestVariables(t *testing.T) {
 			"namespaceObject.name == 'shop'", "namespaceObject.labels['team'] == 'a'",
 			"services.size() == 2", "services[0].name == 'db' && services[0].headless", "services[1].name == 'web' && !services[1].headless",
 		}},
-		"pod without an owner": {req.Requester, plainFacts(), []string{"has(requester.pod)", "!has(requester.pod.owner)", "requester.pod.labels.size() == 0"}},
-		"a person":             {nobody, Facts{}, []string{"requester.username == 'jane'", "!has(requester.pod)", "requester.namespace == ''", "requester.serviceAccount == ''", "namespaceObject == null", "services.size() == 0"}},
+		"pod without an owner":          {req.Requester, plainFacts(), []string{"has(requester.pod)", "!has(requester.pod.owner)", "requester.pod.labels.size() == 0"}},
+		"pod without an address":        {req.Requester, plainFacts(func(f *Facts) { f.Pod.IPs = nil }), []string{"requester.pod.ips == []"}},
+		"pod that awaits its addresses": {req.Requester, plainFacts(func(f *Facts) { f.Pod.IPsPending = true }), []string{"has(requester.pod) && !has(requester.pod.ips)"}},
+		"a person":                      {nobody, Facts{}, []string{"requester.username == 'jane'", "!has(requester.pod)", "requester.namespace == ''", "requester.serviceAccount == ''", "namespaceObject == null", "services.size() == 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := req
 			asked.Requester = c.requester
 			p := named(t, "p", everything, func(s *v1alpha1.CertificatePolicySpec) {
 				s.Requesters.Groups = []string{"system:authenticated"}
-				if c.facts.Pod == nil {
-					s.Allow.IPAddresses = []string{"0.0.0.0/0", "::/0"}
-				}
 				for _, text := range c.expressions {
 					s.Validations = append(s.Validations, v1alpha1.Validation{Expression: text})
 				}
@@ -241,6 +241,40 @@ func TestCompileRefusesExpressions(t *testing.T) {
 				return
 			}
 			t.Errorf("error is %q, want one with %q", err, c.want)
+		})
+	}
+}
+
+func TestAwaitsAddresses(t *testing.T) {
+	pending := plainFacts(func(f *Facts) { f.Pod.IPs, f.Pod.IPsPending = nil, true })
+	known := plainFacts()
+	own := func(s *v1alpha1.CertificatePolicySpec) { s.Allow.IPAddresses = []string{"pod"} }
+	validated := func(s *v1alpha1.CertificatePolicySpec) {
+		s.Validations = []v1alpha1.Validation{{Expression: "requester.pod.ips.all(a, false)"}}
+	}
+	address := func(r *csr.Request) { r.IPAddresses = []netip.Addr{netip.MustParseAddr("10.9.9.9")} }
+	name := func(r *csr.Request) { r.DNSNames = []string{"a.example.com"} }
+	for title, c := range map[string]struct {
+		facts  Facts
+		policy func(*v1alpha1.CertificatePolicySpec)
+		ask    func(*csr.Request)
+		want   bool
+	}{
+		"an address":                    {pending, own, address, true},
+		"an address, all being known":   {known, own, address, false},
+		"a validation":                  {pending, validated, name, true},
+		"a validation, all being known": {known, validated, name, false},
+		"a name only":                   {pending, own, name, false},
+		"nothing is refused":            {pending, own, func(*csr.Request) {}, false},
+		"no pod":                        {Facts{}, own, address, false},
+	} {
+		t.Run(title, func(t *testing.T) {
+			facts := c.facts
+			facts.Namespace = known.Namespace
+			d := Decide(plainRequest(c.ask), facts, []*Policy{named(t, "p", c.policy)})
+			if got := d.AwaitsAddresses(facts); got != c.want {
+				t.Errorf("got %t for %s", got, d.Message())
+			}
 		})
 	}
 }

@@ -114,9 +114,19 @@ func TestSetDecidesAsDecide(t *testing.T) {
 	}
 	users, groups := []string{"jane", "system:serviceaccount:shop:web"}, []string{"ops", "system:authenticated", "system:serviceaccounts:shop"}
 	selectors := []*metav1.LabelSelector{nil, {}, pinned("shop"), pinned("bank"), pinned("shop", "bank"), {MatchLabels: map[string]string{"team": "a"}}, {MatchLabels: map[string]string{"team": "a", "zone": "x"}}}
+	for _, operator := range []metav1.LabelSelectorOperator{metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist} {
+		for _, key := range []string{corev1.LabelMetadataName, "team", "zone"} {
+			r := metav1.LabelSelectorRequirement{Key: key, Operator: operator}
+			if operator == metav1.LabelSelectorOpIn || operator == metav1.LabelSelectorOpNotIn {
+				r.Values = []string{"shop", "a"}
+			}
+			selectors = append(selectors, &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{r}},
+				&metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}, MatchExpressions: []metav1.LabelSelectorRequirement{r}})
+		}
+	}
 	verdicts := map[Verdict]int{}
 	audits := 0
-	for range 2000 {
+	for range 5000 {
 		var policies []*Policy
 		for i := range random.IntN(8) {
 			policies = append(policies, named(t, fmt.Sprintf("p%d", i), func(s *v1alpha1.CertificatePolicySpec) {

@@ -63,7 +63,11 @@ func (q *inquiry) requesterVariables() expression.Requester {
 		ServiceAccount: q.serviceAccount,
 	}
 	if pod := q.facts.Pod; pod != nil {
-		r.Pod = &expression.Pod{Name: pod.Name, Labels: pod.Labels, Annotations: pod.Annotations, Node: pod.Node, IPs: each(pod.IPs, netip.Addr.String)}
+		r.Pod = &expression.Pod{Name: pod.Name, Labels: pod.Labels, Annotations: pod.Annotations, Node: pod.Node}
+		if !pod.IPsPending {
+			ips := each(pod.IPs, netip.Addr.String)
+			r.Pod.IPs = &ips
+		}
 		if pod.Owner != nil {
 			r.Pod.Owner = &expression.Owner{APIVersion: pod.Owner.APIVersion, Kind: pod.Owner.Kind, Name: pod.Owner.Name}
 		}

@@ -11,14 +11,15 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/term"
 )
 
 // Escape returns text with everything that a terminal does not simply print written as an escape sequence of Go: control
-// characters, marks that change the direction of text, characters without width, spaces other than the plain one, and bytes
-// that are not UTF-8.
+// characters, marks that change the direction of text, characters without width or ink, marks that are drawn onto the letter
+// before them, spaces other than the plain one, and bytes that are not UTF-8.
 func Escape(text string) string {
 	var b strings.Builder
 	for rest := text; rest != ""; {
@@ -26,15 +27,22 @@ func Escape(text string) string {
 		switch {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&b, `\x%02x`, rest[0])
-		case strconv.IsPrint(r):
+		case strconv.IsPrint(r) && !unseen(r):
 			b.WriteRune(r)
 		default:
-			quoted := strconv.QuoteRune(r)
+			quoted := strconv.QuoteRuneToASCII(r)
 			b.WriteString(quoted[1 : len(quoted)-1])
 		}
 		rest = rest[size:]
 	}
 	return b.String()
+}
+
+// unseen reports whether a character that counts as printable shows nothing of its own: fillers, the blank of Braille, and what
+// strikes out or changes its neighbour.
+func unseen(r rune) bool {
+	const blankBraille = '\u2800'
+	return r == blankBraille || unicode.IsMark(r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
 // EscapeAll escapes each of the texts.

@@ -14,19 +14,22 @@ import (
 func TestEscape(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ text, want string }{
-		"plain text":            {"web.shop.svc (ECDSA) \"x\" \\ ~", "web.shop.svc (ECDSA) \"x\" \\ ~"},
-		"letters of any script": {"büro 東京", "büro 東京"},
-		"terminal escape":       {"a\x1b[2Jb", `a\x1b[2Jb`},
-		"C1 control":            {"a\u009b31mb", `a\u009b31mb`},
-		"line and tab":          {"a\nb\tc\rd", `a\nb\tc\rd`},
-		"NUL and DEL":           {"a\x00b\x7f", `a\x00b\x7f`},
-		"right-to-left":         {"a\u202egnp", `a\u202egnp`},
-		"without width":         {"a\u200bb\ufeff", `a\u200bb\ufeff`},
-		"other spaces":          {"a\u00a0b\u2028c", `a\u00a0b\u2028c`},
-		"no UTF-8":              {"a\xffb\xc0\x80", `a\xffb\xc0\x80`},
-		"replacement character": {"a\ufffdb", "a\ufffdb"},
-		"private use":           {"\ue000", `\ue000`},
-		"nothing":               {"", ""},
+		"plain text":             {"web.shop.svc (ECDSA) \"x\" \\ ~", "web.shop.svc (ECDSA) \"x\" \\ ~"},
+		"letters of any script":  {"büro 東京", "büro 東京"},
+		"terminal escape":        {"a\x1b[2Jb", `a\x1b[2Jb`},
+		"C1 control":             {"a\u009b31mb", `a\u009b31mb`},
+		"line and tab":           {"a\nb\tc\rd", `a\nb\tc\rd`},
+		"NUL and DEL":            {"a\x00b\x7f", `a\x00b\x7f`},
+		"right-to-left":          {"a\u202egnp", `a\u202egnp`},
+		"without width":          {"a\u200bb\ufeff", `a\u200bb\ufeff`},
+		"fillers without ink":    {"a\u3164b\u115fc\u2800d\uffa0", `a\u3164b\u115fc\u2800d\uffa0`},
+		"marks on other letters": {"no\u0336e\u0301", `no\u0336e\u0301`},
+		"variants of letters":    {"a\ufe0f", `a\ufe0f`},
+		"other spaces":           {"a\u00a0b\u2028c", `a\u00a0b\u2028c`},
+		"no UTF-8":               {"a\xffb\xc0\x80", `a\xffb\xc0\x80`},
+		"replacement character":  {"a\ufffdb", "a\ufffdb"},
+		"private use":            {"\ue000", `\ue000`},
+		"nothing":                {"", ""},
 	} {
 		if got := Escape(tc.text); got != tc.want {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)

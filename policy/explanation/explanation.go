@@ -103,7 +103,7 @@ func New(object *certificatesv1.CertificateSigningRequest, facts func(csr.Reques
 	for _, evaluation := range policy.Explain(req, known, policies) {
 		e.Policies = append(e.Policies, newPolicy(evaluation))
 	}
-	if decision.Verdict != policy.Permit && len(req.IPAddresses) > 0 && known.Pod != nil && known.Pod.IPsPending {
+	if decision.AwaitsAddresses(known) {
 		e.Notes = append(e.Notes, fmt.Sprintf("the API server does not know the addresses of pod %s yet: the approver waits for them before it refuses", known.Pod.Name))
 	}
 	return e, nil

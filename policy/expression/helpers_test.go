@@ -23,7 +23,7 @@ func sample() Variables {
 			Username: "system:serviceaccount:shop:web", UID: "1234", Groups: []string{"system:authenticated"}, Namespace: "shop",
 			ServiceAccount: "web", Pod: &Pod{
 				Name: "web-0", Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"example.com/tier": "front"},
-				Node: "node-1", Owner: &Owner{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web"}, IPs: []string{"10.1.2.3"},
+				Node: "node-1", Owner: &Owner{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "web"}, IPs: &[]string{"10.1.2.3"},
 			},
 		},
 		Namespace: &Namespace{Name: "shop", Labels: map[string]string{"env": "prod"}},

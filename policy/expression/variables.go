@@ -72,7 +72,8 @@ type Pod struct {
 	Annotations map[string]string `cel:"annotations"`
 	Node        string            `cel:"node"`
 	Owner       *Owner            `cel:"owner"`
-	IPs         []string          `cel:"ips"`
+	// IPs are absent while the pod waits for its addresses, so that no expression takes it for a pod without any.
+	IPs *[]string `cel:"ips"`
 }
 
 // Owner is the controller that made the pod.

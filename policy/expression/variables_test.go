@@ -55,7 +55,7 @@ func TestVariables(t *testing.T) {
 			"!(has(requester.pod) && requester.pod.labels['x'] == 'y')",
 		}},
 		"absent owner": {Variables{Requester: Requester{Pod: &Pod{Name: "a"}}}, []string{
-			"has(requester.pod) && !has(requester.pod.owner) && requester.pod.labels == {}",
+			"has(requester.pod) && !has(requester.pod.owner) && !has(requester.pod.ips) && requester.pod.labels == {}",
 		}},
 		"libraries": {sample(), []string{
 			"request.uris.all(u, url(u).getHost() == 'example.com' && url(u).getScheme() == 'spiffe')",

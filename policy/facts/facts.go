@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -68,7 +69,7 @@ func (g Gatherer) Gather(ctx context.Context, reader client.Reader, requester cs
 		return facts, nil
 	}
 	facts.Pod = podFacts(&pod)
-	services, err := selecting(ctx, reader, &pod)
+	services, err := g.selecting(ctx, reader, &pod)
 	if err != nil {
 		return policy.Facts{}, err
 	}
@@ -124,20 +125,43 @@ func podFacts(pod *corev1.Pod) *policy.Pod {
 	return facts
 }
 
+// MaxSelector is how many labels the selector of a Service may name to select a pod. Whoever may create Services could
+// otherwise have everybody who looks at them keep and compare megabytes of labels for each. A cache may cut off what is beyond.
+const MaxSelector = 64
+
+// isLive reports whether the reader is the one of pods, and thus no cache.
+func (g Gatherer) isLive(reader client.Reader) bool {
+	return reflect.ValueOf(reader).Comparable() && reader == g.Pods
+}
+
+// servicesPage is how many Services are read from the API server at a time, as each may take more than a megabyte.
+const servicesPage = 10
+
 // selecting returns the Services of the pod's namespace whose selectors select it, in order of their names. A Service
-// without a selector selects nothing, and neither does an ExternalName, which is only an alias in DNS.
-func selecting(ctx context.Context, reader client.Reader, pod *corev1.Pod) ([]policy.Service, error) {
-	var list corev1.ServiceList
-	if err := reader.List(ctx, &list, client.InNamespace(pod.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing the Services of namespace %s: %w", pod.Namespace, err)
+// without a selector selects nothing, and neither does one with more than MaxSelector labels, or an ExternalName, which is
+// only an alias in DNS.
+func (g Gatherer) selecting(ctx context.Context, reader client.Reader, pod *corev1.Pod) ([]policy.Service, error) {
+	options := []client.ListOption{client.InNamespace(pod.Namespace), client.UnsafeDisableDeepCopy}
+	live := g.isLive(reader)
+	if live {
+		options = append(options, client.Limit(servicesPage))
 	}
 	var services []policy.Service
-	for i := range list.Items {
-		s := &list.Items[i].Spec
-		if len(s.Selector) == 0 || s.Type == corev1.ServiceTypeExternalName || !labels.SelectorFromSet(s.Selector).Matches(labels.Set(pod.Labels)) {
-			continue
+	for next := ""; ; {
+		var page corev1.ServiceList
+		if err := reader.List(ctx, &page, append(options, client.Continue(next))...); err != nil {
+			return nil, fmt.Errorf("listing the Services of namespace %s: %w", pod.Namespace, err)
 		}
-		services = append(services, policy.Service{Name: list.Items[i].Name, Headless: s.ClusterIP == corev1.ClusterIPNone})
+		for i := range page.Items {
+			s := &page.Items[i].Spec
+			if len(s.Selector) == 0 || len(s.Selector) > MaxSelector || s.Type == corev1.ServiceTypeExternalName || !labels.SelectorFromSet(s.Selector).Matches(labels.Set(pod.Labels)) {
+				continue
+			}
+			services = append(services, policy.Service{Name: page.Items[i].Name, Headless: s.ClusterIP == corev1.ClusterIPNone})
+		}
+		if next = page.Continue; !live || next == "" { // a cache gives all at once, whatever it says
+			break
+		}
 	}
 	slices.SortFunc(services, func(a, b policy.Service) int { return strings.Compare(a.Name, b.Name) })
 	return services, nil

@@ -6,9 +6,12 @@ package facts
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -240,6 +243,47 @@ func TestServices(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got.Services, want) {
 		t.Errorf("got %+v", got.Services)
+	}
+}
+
+// TestSelectorsOfAnyLength: whoever may create Services makes their selectors as long as she likes.
+func TestSelectorsOfAnyLength(t *testing.T) {
+	selector := map[string]string{}
+	for i := range MaxSelector {
+		selector[fmt.Sprint("label-", i)] = "x"
+	}
+	longest := service("shop", "longest", maps.Clone(selector))
+	selector["one-more"] = "x"
+	labeled := pod()
+	labeled.Labels = selector
+	got := gather(t, requester(), namespace(), labeled, longest, service("shop", "too-long", selector))
+	if want := []policy.Service{{Name: "longest"}}; !reflect.DeepEqual(got.Services, want) {
+		t.Errorf("got %+v, want %+v", got.Services, want)
+	}
+}
+
+// TestServicesAreReadInPages: past the cache, a namespace full of large Services is never in memory at once.
+func TestServicesAreReadInPages(t *testing.T) {
+	web := map[string]string{"app": "web"}
+	pages := [][]string{{"c", "a"}, {"b"}}
+	list := func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		o := (&client.ListOptions{}).ApplyOptions(opts)
+		if o.Namespace != "shop" || o.Limit != servicesPage {
+			t.Errorf("lists namespace %q, %d at a time", o.Namespace, o.Limit)
+		}
+		n, _ := strconv.Atoi(o.Continue)
+		for _, name := range pages[n] {
+			list.(*corev1.ServiceList).Items = append(list.(*corev1.ServiceList).Items, *service("shop", name, web))
+		}
+		if n++; n < len(pages) {
+			list.SetContinue(strconv.Itoa(n))
+		}
+		return nil
+	}
+	live := &struct{ client.Reader }{interceptor.NewClient(fake.NewClientBuilder().WithObjects(namespace(), pod()).Build(), interceptor.Funcs{List: list})}
+	got, err := Gatherer{Pods: live}.Gather(t.Context(), live, requester())
+	if want := []policy.Service{{Name: "a"}, {Name: "b"}, {Name: "c"}}; err != nil || !reflect.DeepEqual(got.Services, want) {
+		t.Errorf("got %+v, %v, want %+v", got.Services, err, want)
 	}
 }
 

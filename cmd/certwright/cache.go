@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/policy/facts"
 	"github.com/certwright/certwright/trust"
 )
 
@@ -105,11 +107,21 @@ func keepFinished(s certificatesv1.CertificateSigningRequestStatus) certificates
 	return kept
 }
 
-// keepService keeps what policy/facts reads.
+// keepService keeps what policy/facts reads. A selector that is too long to select anything is cut, and stays too long.
 func keepService(o *corev1.Service) *corev1.Service {
+	selector := o.Spec.Selector
+	if len(selector) > facts.MaxSelector {
+		selector = make(map[string]string, facts.MaxSelector+1)
+		for key, value := range o.Spec.Selector {
+			if len(selector) > facts.MaxSelector {
+				break
+			}
+			selector[strings.Clone(key)] = strings.Clone(value) // the whole would live on behind a part of it
+		}
+	}
 	return &corev1.Service{
 		ObjectMeta: keepMeta(o.ObjectMeta),
-		Spec:       corev1.ServiceSpec{Selector: o.Spec.Selector, Type: o.Spec.Type, ClusterIP: o.Spec.ClusterIP},
+		Spec:       corev1.ServiceSpec{Selector: selector, Type: o.Spec.Type, ClusterIP: o.Spec.ClusterIP},
 	}
 }
 

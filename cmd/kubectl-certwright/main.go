@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubectl-certwright is the kubectl plugin of Certwright: kubectl certwright explains decisions, shows what waits for
-// a person and takes the answer, and inspects certificates.
+// a person and takes the answer, inspects certificates, and tests, checks and proposes policies.
 //
 // Exit codes: 0 when all is well, 1 when something went wrong, 2 when the answer is bad: policies deny the request that
-// is explained, or what is inspected is of no use. explain ends with 3 when no policy selects the request.
+// is explained, what is inspected is of no use, a test of a policy fails. explain ends with 3 when no policy selects the request.
 package main
 
 import (
@@ -85,7 +85,7 @@ func newRoot(c *cli) *cobra.Command {
 	root.SetErr(c.ErrOut)
 	c.addFlags(root.PersistentFlags())
 	root.SetUsageTemplate(shortUsage(root.UsageTemplate()))
-	root.AddCommand(newPending(c), newApprove(c), newDeny(c), newExplain(c), newInspect(c), newVersion(c))
+	root.AddCommand(newPending(c), newApprove(c), newDeny(c), newExplain(c), newInspect(c), newPolicy(c), newVersion(c))
 	return root
 }
 

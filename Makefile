@@ -55,7 +55,7 @@ bench: ## Run the benchmarks
 
 .PHONY: mutate
 mutate: ## Flip each comparison and boundary of policy and csr: the tests must notice
-	go run ./hack/mutate ./csr ./policy ./policy/pattern
+	go run ./hack/mutate ./csr ./policy ./policy/pattern ./policy/facts ./policy/judge ./policy/quota ./fair
 
 .PHONY: lint
 lint: ## Run the linters

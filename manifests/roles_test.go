@@ -13,7 +13,7 @@ import (
 
 // TestNoBroadRules looks at every role, bound or not, installed or an example.
 func TestNoBroadRules(t *testing.T) {
-	for _, path := range []string{installFile, "examples/signer-domain.yaml", "examples/policy-manual.yaml"} {
+	for _, path := range []string{installFile, "examples/signer-domain.yaml", "examples/policies/people/roles.yaml"} {
 		objects := decode(t, path)
 		rules := map[string][]rbacv1.PolicyRule{}
 		for name, role := range all[rbacv1.Role](objects) {

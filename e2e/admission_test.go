@@ -13,8 +13,6 @@ import (
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	certificatesv1 "k8s.io/api/certificates/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -48,7 +46,7 @@ func (s *story) almightyComponent(name string) user {
 func TestAdmissionPoliciesFitTheKindsThatTheySee(t *testing.T) {
 	t.Parallel()
 	s := tell(t)
-	for _, name := range []string{"kubernetes-signers", "request-size", "request-metadata", "request-writes", "pods", "signer-writes", "webhook-writes"} {
+	for _, name := range []string{"kubernetes-signers", "request-size", "request-metadata", "request-writes", "request-review", "pods", "signer-writes", "webhook-writes"} {
 		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		policy.Name = "certwright-" + name
 		s.until("the API server to check "+policy.Name, soon, func(ctx context.Context) error {
@@ -161,38 +159,4 @@ func TestRequestsCarryNoLoad(t *testing.T) {
 			s.refusedBy("certwright-request-metadata", err, c.name, c.refusal, "service accounts")
 		}
 	}
-}
-
-// Roles for people: whoever views the cluster sees our kinds, and a person with the role for it approves by hand.
-func TestRolesForPeople(t *testing.T) {
-	t.Parallel()
-	s := tell(t)
-	bind := func(role string) user {
-		name := s.nextName() + "-" + role
-		s.make(&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
-		})
-		return s.impersonate(rest.ImpersonationConfig{UserName: name, Groups: []string{"system:authenticated"}})
-	}
-	s.signer()
-	someone := s.requester()
-	policy := s.policy(manual, forPeople(someone))
-	for _, role := range []string{"view", "certwright-person-approver"} {
-		person := bind(role)
-		s.until("the rights of "+role, soon, func(ctx context.Context) error {
-			return person.Get(ctx, client.ObjectKeyFromObject(policy), policy)
-		})
-		s.isForbidden(person.Update(s.ctx, policy, client.DryRunAll), "changing a policy with the role "+role)
-	}
-	approver := bind("certwright-person-approver")
-	request := s.request(someone)
-	s.warned(request, "WaitingForApproval")
-	s.until("the person to approve", soon, func(context.Context) error {
-		return s.decide(approver, request, certificatesv1.CertificateApproved, "by the role")
-	})
-	s.issued(request)
-	foreign := s.request(someone, signerName("example.org/"+s.name))
-	s.isForbidden(s.decide(approver, foreign, certificatesv1.CertificateApproved, "not theirs"), "approving for another signer with certwright-person-approver")
 }

@@ -74,6 +74,33 @@ func TestTheComponentsChangeNothingElseOfRequests(t *testing.T) {
 	s.refusedBy(policy, patch(approver, "approval", request, annotated(v1alpha1.AnnotationReview)), "its annotation, when approving", "certwright.dev/review")
 }
 
+// What a person reads about a request is in the approver's words, and in nobody else's.
+func TestNobodyButTheApproverWritesTheReview(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	const policy = "certwright-request-review"
+	s.makeServiceAccounts("app")
+	person, app := s.almighty(s.name+"-person"), s.almighty("system:serviceaccount:"+s.namespace+":app")
+	for _, u := range []user{person, app} {
+		o, err := s.newRequest(signerName("certwright.dev/e2e"))
+		s.must(err, "making a request")
+		s.must(u.Create(s.ctx, o.DeepCopy(), client.DryRunAll), "asking without a review as %s", u.name)
+		o.Annotations = map[string]string{v1alpha1.AnnotationReview: "harmless"}
+		s.refusedBy(policy, u.Create(s.ctx, o, client.DryRunAll), "asking with a review of one's own as "+u.name, "only the approver")
+	}
+	s.policy(manual, forPeople(person))
+	request := s.request(person)
+	s.warned(request, "WaitingForApproval")
+	s.refresh(request)
+	change := func(text string) error {
+		changed := request.DeepCopy()
+		changed.Annotations[v1alpha1.AnnotationReview] = text
+		return person.Patch(s.ctx, changed, client.MergeFrom(request), client.DryRunAll)
+	}
+	s.must(change(request.Annotations[v1alpha1.AnnotationReview]), "leaving the review alone")
+	s.refusedBy(policy, change("harmless"), "changing the review", "only the approver")
+}
+
 // tokenSecret would hold a token of another service account, and be filled in by Kubernetes.
 func tokenSecret(name, of string) *corev1.Secret {
 	return &corev1.Secret{

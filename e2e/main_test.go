@@ -159,15 +159,23 @@ func manifest(path string) ([]*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	defer file.Close()
+	objects, err := decodeManifest(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return objects, nil
+}
+
+func decodeManifest(from io.Reader) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
-	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
+	decoder := yaml.NewYAMLOrJSONDecoder(from, 4096)
 	for {
 		o := &unstructured.Unstructured{}
 		switch err := decoder.Decode(&o.Object); {
 		case errors.Is(err, io.EOF):
 			return objects, nil
 		case err != nil:
-			return nil, fmt.Errorf("reading %s: %w", path, err)
+			return nil, err
 		case len(o.Object) > 0:
 			objects = append(objects, o)
 		}

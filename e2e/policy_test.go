@@ -224,21 +224,3 @@ func TestInvariant4_LabelsAndAnnotationsDecideNothing(t *testing.T) {
 		s.Errorf("labels or annotations got into the certificate: CA %t, DNS names %q, subject %s, until %s", leaf.IsCA, leaf.DNSNames, leaf.Subject, leaf.NotAfter)
 	}
 }
-
-// A policy that cannot be compiled says so, and what was in force before it stays in force.
-func TestInvariant9_AGoodPolicyIsNotReplacedByABrokenOne(t *testing.T) {
-	t.Parallel()
-	s := tell(t)
-	s.signer()
-	someone := s.requester()
-	policy := s.policy(forPeople(someone))
-	s.change(policy, func() { policy.Spec.Allow.DNSNames = []string{"{nonsense}.example.com"} })
-	s.policyIs(policy, metav1.ConditionFalse, "Invalid")
-	s.contains("the policy's condition", policy.Status.Conditions[0].Message,
-		"Generation 1 stays in force", "spec.allow.dnsNames[0]", "{nonsense}.example.com", "{service}")
-	s.issued(s.request(someone))
-	s.becomes(s.request(someone, dnsNames("x.example.com")), certificatesv1.CertificateDenied, "PolicyDenies", "dnsNames")
-	s.change(policy, func() { policy.Spec.Allow.DNSNames = []string{"x.example.com"} })
-	s.policyIs(policy, metav1.ConditionTrue, "InForce")
-	s.issued(s.request(someone, dnsNames("x.example.com")))
-}

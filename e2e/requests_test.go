@@ -21,6 +21,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -108,16 +109,19 @@ func (s *story) request(as user, options ...option) *certificatesv1.CertificateS
 	return o
 }
 
-// decide writes a condition as kubectl certificate approve and deny do.
+// decide writes a condition as kubectl certificate approve and deny do: again when somebody else, such as the approver with its
+// annotation, wrote to the request in between.
 func (s *story) decide(as user, o *certificatesv1.CertificateSigningRequest, condition certificatesv1.RequestConditionType, message string) error {
-	var fresh certificatesv1.CertificateSigningRequest
-	if err := as.Get(s.ctx, client.ObjectKeyFromObject(o), &fresh); err != nil {
-		return err
-	}
-	fresh.Status.Conditions = append(fresh.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
-		Type: condition, Status: corev1.ConditionTrue, Reason: "PersonDecides", Message: message, LastUpdateTime: metav1.Now(),
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		var fresh certificatesv1.CertificateSigningRequest
+		if err := as.Get(s.ctx, client.ObjectKeyFromObject(o), &fresh); err != nil {
+			return err
+		}
+		fresh.Status.Conditions = append(fresh.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
+			Type: condition, Status: corev1.ConditionTrue, Reason: "PersonDecides", Message: message, LastUpdateTime: metav1.Now(),
+		})
+		return as.SubResource("approval").Update(s.ctx, &fresh)
 	})
-	return as.SubResource("approval").Update(s.ctx, &fresh)
 }
 
 // approve approves as this person, who may.

@@ -56,11 +56,16 @@ func (s *story) approver() user {
 func (s *story) person(name string, rules ...rbacv1.PolicyRule) user {
 	s.Helper()
 	name = s.name + "-" + name
+	return s.personOf([]string{"system:authenticated"}, name, rules...)
+}
+
+// personOf is a user with these groups and rights, of which one is to read requests.
+func (s *story) personOf(groups []string, name string, rules ...rbacv1.PolicyRule) user {
+	s.Helper()
 	s.grant(rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}, rules...)
-	u := s.impersonate(rest.ImpersonationConfig{UserName: name, Groups: []string{"system:authenticated"}})
+	u := s.impersonate(rest.ImpersonationConfig{UserName: name, Groups: groups})
 	s.until("the rights of "+name, soon, func(ctx context.Context) error {
-		err := u.Get(ctx, client.ObjectKey{Name: "none"}, newCSR())
-		return client.IgnoreNotFound(err)
+		return client.IgnoreNotFound(u.Get(ctx, client.ObjectKey{Name: "none"}, newCSR()))
 	})
 	return u
 }

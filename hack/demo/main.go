@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -20,10 +19,17 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	d := &demo{screen: newScreen(os.Stdout), started: time.Now()}
-	if err := d.run(ctx); err != nil {
+	err := d.run(ctx)
+	switch {
+	case ctx.Err() != nil: // whatever it was that this ended
+		d.say("")
+		d.bad("Interrupted. The next run starts from the beginning, whatever this one left.")
+	case err != nil:
 		d.failed(err)
-		os.Exit(1)
+	default:
+		return
 	}
+	os.Exit(1)
 }
 
 // demo is one run of the demonstration, and what it learned for the summary.
@@ -57,12 +63,10 @@ func (d *demo) run(ctx context.Context) error {
 func (d *demo) failed(err error) {
 	d.say("")
 	d.bad("The demo stopped: %v", err)
-	if !errors.Is(err, context.Canceled) {
-		d.say("Look around with:")
-		d.say("  export KUBECONFIG=%s", os.Getenv("KUBECONFIG"))
-		d.say("  kubectl get pods,csr -A; kubectl get events -A --sort-by .lastTimestamp | tail -20")
-		d.say("  kubectl -n certwright-system logs deploy/certwright-signer   (approver and webhook likewise)")
-	}
+	d.say("Look around with:")
+	d.say("  export KUBECONFIG=%s", os.Getenv("KUBECONFIG"))
+	d.say("  kubectl get pods,csr -A; kubectl get events -A --sort-by .lastTimestamp | tail -20")
+	d.say("  kubectl -n certwright-system logs deploy/certwright-signer   (approver and webhook likewise)")
 }
 
 func (d *demo) summary() {
@@ -84,7 +88,7 @@ func (d *demo) summary() {
 	if os.Getenv("CERTWRIGHT_LOCAL") != "" {
 		d.say("  export PATH=%s", pathHint())
 	}
-	d.say("  kubectl get signers.certwright.dev,certificatepolicies,clustertrustbundles")
+	d.say("  kubectl get signers.certwright.dev,certificatepolicies")
 	d.say("  kubectl get csr --sort-by .metadata.creationTimestamp")
 	d.say("  kubectl -n certwright-demo logs deploy/client -c client --tail 1")
 	d.say("")

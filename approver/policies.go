@@ -81,6 +81,9 @@ func ready(c judge.Compiled, mode v1alpha1.Mode) metav1.Condition {
 	case c.Policy != nil:
 		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonInvalid
 		condition.Message = fmt.Sprintf("Generation %d stays in force until generation %d is mended: %v.", c.InForce, c.Generation, c.Err)
+	case mode == v1alpha1.ModeAudit:
+		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonInvalid
+		condition.Message = fmt.Sprintf("The policy reports nothing until it is mended, and delays nobody, as its mode is Audit: %v.", c.Err)
 	default:
 		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonInvalid
 		condition.Message = fmt.Sprintf("The policy is not used until it is mended, and whom no other policy permits waits: %v.", c.Err)

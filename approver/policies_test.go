@@ -149,3 +149,10 @@ func TestPolicyMessageIsBounded(t *testing.T) {
 		t.Errorf("message of %d bytes, valid UTF-8 %t", len(c.Message), utf8.ValidString(c.Message))
 	}
 }
+
+func TestBrokenPolicyInModeAuditSaysThatNobodyWaits(t *testing.T) {
+	c := ready(judge.Compiled{Generation: 1, Err: errors.New("spec.mode: wrong")}, v1alpha1.ModeAudit)
+	if c.Status != metav1.ConditionFalse || c.Reason != ReasonInvalid || !strings.Contains(c.Message, "delays nobody") {
+		t.Errorf("got %+v", c)
+	}
+}

@@ -31,7 +31,22 @@ type validation struct {
 	messageExpression *expression.Program // nil if there is none
 }
 
+// maxExpressions is how many match conditions, and how many validations, a policy may have, as the schema says. It is asked
+// before any is compiled, for a policy that comes around the schema costs time, too.
+const maxExpressions = 64
+
+// tooMany reports whether a list of expressions is too long to be compiled.
+func (c *compiler) tooMany(path *field.Path, n int) bool {
+	if n > maxExpressions {
+		c.errs = append(c.errs, field.TooMany(path, n, maxExpressions))
+	}
+	return n > maxExpressions
+}
+
 func (c *compiler) matchConditions(path *field.Path, conditions []v1alpha1.MatchCondition) []matchCondition {
+	if c.tooMany(path, len(conditions)) {
+		return nil
+	}
 	var compiled []matchCondition
 	for i, condition := range conditions {
 		path := path.Index(i)
@@ -49,6 +64,9 @@ func (c *compiler) matchConditions(path *field.Path, conditions []v1alpha1.Match
 }
 
 func (c *compiler) validations(path *field.Path, validations []v1alpha1.Validation) []validation {
+	if c.tooMany(path, len(validations)) {
+		return nil
+	}
 	var compiled []validation
 	for i, v := range validations {
 		path := path.Index(i)

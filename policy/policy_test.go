@@ -4,12 +4,16 @@
 package policy
 
 import (
+	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
@@ -198,5 +202,41 @@ func TestCompiledPolicyNeverChanges(t *testing.T) {
 		if d := Decide(req, plainFacts(), []*Policy{p}); d.Verdict != Permit {
 			t.Errorf("changed for %s: %v", requester.Username, d.Message())
 		}
+	}
+}
+
+// What the schema says is checked for those who come around it, too.
+func TestTooManyExpressionsAreNotCompiled(t *testing.T) {
+	raw, err := os.ReadFile("../manifests/crds/certwright.dev_certificatepolicies.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := yaml.Unmarshal(raw, &crd); err != nil {
+		t.Fatal(err)
+	}
+	spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties
+	for name, fill := range map[string]func(int, string) func(*v1alpha1.CertificatePolicySpec){
+		"validations": func(n int, text string) func(*v1alpha1.CertificatePolicySpec) {
+			return validate(slices.Repeat([]v1alpha1.Validation{{Expression: text}}, n)...)
+		},
+		"matchConditions": func(n int, text string) func(*v1alpha1.CertificatePolicySpec) {
+			return when(slices.Repeat([]string{text}, n)...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if most := spec[name].MaxItems; most == nil || *most != maxExpressions {
+				t.Errorf("the schema allows another number than %d", maxExpressions)
+			}
+			p := &v1alpha1.CertificatePolicy{}
+			fill(maxExpressions, "true")(&p.Spec)
+			if _, err := Compile(p); err != nil {
+				t.Errorf("as many as may be: %v", err)
+			}
+			fill(1000, "wrong (")(&p.Spec)
+			if _, err := Compile(p); err == nil || err.Error() != "spec."+name+": Too many: 1064: must have at most 64 items" {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

@@ -4,9 +4,7 @@
 package webhook
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/certwright/certwright/webhook/gate"
@@ -121,14 +118,21 @@ func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server,
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(cfg, managerOptions(opts, uncached.Scheme(), keeper))
+	entrance := gate.New(opts.Clock)
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme:                 uncached.Scheme(),
+		Logger:                 opts.Logger,
+		Metrics:                metricsserver.Options{BindAddress: opts.MetricsBindAddress},
+		HealthProbeBindAddress: opts.HealthProbeBindAddress,
+		WebhookServer:          newListener(opts, entrance, keeper),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("building manager: %w", err)
 	}
-	s := &Server{manager: mgr, gate: gate.New(opts.Clock), clock: opts.Clock}
-	s.register(Path, handler)
+	s := &Server{manager: mgr, gate: entrance, clock: opts.Clock}
+	s.register(Path, handler, s.gate.Wrap)
 	for path, validator := range opts.Validators {
-		s.register(path, validator)
+		s.register(path, validator, s.gate.WrapRare)
 	}
 	if err := mgr.Add(runnable{keeper}); err != nil {
 		return nil, fmt.Errorf("adding serving certificate: %w", err)
@@ -136,8 +140,8 @@ func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server,
 	return s, s.addChecks(keeper)
 }
 
-func (s *Server) register(path string, handler admission.Handler) {
-	s.manager.GetWebhookServer().Register(path, s.gate.Wrap(&admission.Webhook{Handler: handler, LogConstructor: requestLogger}))
+func (s *Server) register(path string, handler admission.Handler, gate func(http.Handler) http.Handler) {
+	s.manager.GetWebhookServer().Register(path, gate(&admission.Webhook{Handler: handler, LogConstructor: requestLogger}))
 }
 
 // Run serves until the context ends, and a little longer: until nobody calls any
@@ -156,25 +160,6 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})()
 	return s.manager.Start(serving)
-}
-
-func managerOptions(opts Options, scheme *runtime.Scheme, keeper *servingcert.Keeper) ctrl.Options {
-	return ctrl.Options{
-		Scheme:                 scheme,
-		Logger:                 opts.Logger,
-		Metrics:                metricsserver.Options{BindAddress: opts.MetricsBindAddress},
-		HealthProbeBindAddress: opts.HealthProbeBindAddress,
-		WebhookServer: ctrlwebhook.NewServer(ctrlwebhook.Options{
-			Host: opts.Host,
-			Port: cmp.Or(opts.Port, DefaultPort),
-			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-				c.MinVersion = tls.VersionTLS12
-				c.GetCertificate = keeper.GetCertificate
-				// What API servers speak to webhooks, and what the gate can end in good order.
-				c.NextProtos = []string{"http/1.1"}
-			}},
-		}),
-	}
 }
 
 func (s *Server) addChecks(keeper *servingcert.Keeper) error {

@@ -195,6 +195,9 @@ func TestRun(t *testing.T) {
 	if err := call(apiServer, "/validate", review(t), "a validator's word"); err != nil {
 		t.Error(err)
 	}
+	if err := call(apiServer, Path+"?"+strings.Repeat("x", 64<<10), nil, "431 Request Header Fields Too Large"); err != nil {
+		t.Errorf("the gate does not guard the listener: %v", err)
+	}
 }
 
 // One of two replicas ends under load, from an API server that keeps its connections and learns from the readiness of the

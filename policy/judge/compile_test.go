@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/policy"
 )
 
@@ -64,6 +65,14 @@ func TestBrokenPolicies(t *testing.T) {
 		other.Spec.SignerNames = []string{"example.com/other"}
 		live := newStore(t, cluster(other, generation("q", 1, "a.example.com"))...)
 		if d := decide(t, newJudge(live, live), request("b.example.com")); d.Verdict != policy.Deny {
+			t.Errorf("got %+v", d)
+		}
+	})
+	t.Run("never good, in mode Audit: nothing waits", func(t *testing.T) {
+		trial := generation("p", 1, broken)
+		trial.Spec.Mode = v1alpha1.ModeAudit
+		live := newStore(t, cluster(trial, generation("q", 1, "b.example.com"))...)
+		if d := decide(t, newJudge(live, live), request("a.example.com")); d.Verdict != policy.Deny {
 			t.Errorf("got %+v", d)
 		}
 	})

@@ -161,7 +161,7 @@ func (j *Judge) decideCached(ctx context.Context, req csr.Request) (d policy.Dec
 }
 
 // decide returns the decision of the policies in force for the request's signerName, and in wait why a refusal is not final
-// if it is not. What a policy in force speaks of is what its last good generation says.
+// if it is not. What a policy in force speaks of is what its last good generation says; one in mode Audit delays nobody.
 func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Request, items []v1alpha1.CertificatePolicy) (d policy.Decision, wait, err error) {
 	policies := make([]*policy.Policy, 0, len(items))
 	var broken []string
@@ -169,7 +169,7 @@ func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Reques
 		switch c := j.Compile(&items[i]); {
 		case c.Policy != nil && c.Policy.SpeaksOf(req.SignerName):
 			policies = append(policies, c.Policy)
-		case c.Policy == nil && slices.Contains(items[i].Spec.SignerNames, req.SignerName):
+		case c.Policy == nil && items[i].Spec.Mode != v1alpha1.ModeAudit && slices.Contains(items[i].Spec.SignerNames, req.SignerName):
 			broken = append(broken, items[i].Name)
 		}
 	}

@@ -6,8 +6,9 @@
 //
 // What it promises:
 //
-//   - The memory of the process is bounded, whoever sends how many requests of what size: Kubernetes lets everybody who
-//     may create a pod send 3 MiB of it.
+//   - The memory of the process is bounded, whoever opens how many connections and sends how many requests of what size:
+//     Kubernetes lets everybody who may create a pod send 3 MiB of it.
+//   - Who opens many connections takes no places from others.
 //   - Large bodies, and those that arrive slowly, do not delay small ones, which nearly all pods are.
 //   - Who cannot be served soon is told when to try again; the API server does, within the timeout of the webhook.
 //   - Once it closes, connections end with a complete answer that says so, and are never cut under a request.
@@ -35,6 +36,9 @@ const (
 	// Bodies that are worked on at the same time. A small pod takes a millisecond, and a few more to list its Services.
 	smallTurns = 16
 	largeTurns = 2
+	// Those of objects that are rare, and may take long to check, so that they never delay a pod.
+	rareSmallTurns = 2
+	rareLargeTurns = 1
 
 	// patience is how long a request waits for its turn. With the second after which the API server tries again, it has
 	// at least two chances within the ten seconds that the API server waits in all.
@@ -49,14 +53,21 @@ var errBusy = errors.New("too many admission requests at once: try again")
 
 // Gate is one gate in front of any number of handlers, which share its turns.
 type Gate struct {
-	clock        clock.Clock
-	small, large chan struct{} // a turn is a place in the channel
-	closing      atomic.Bool
+	clock      clock.Clock
+	pods, rare turns
+	closing    atomic.Bool
+}
+
+// turns are those of some handlers. A turn is a place in a channel.
+type turns struct{ small, large chan struct{} }
+
+func newTurns(small, large int) turns {
+	return turns{small: make(chan struct{}, small), large: make(chan struct{}, large)}
 }
 
 // New returns an open Gate.
 func New(c clock.Clock) *Gate {
-	return &Gate{clock: c, small: make(chan struct{}, smallTurns), large: make(chan struct{}, largeTurns)}
+	return &Gate{clock: c, pods: newTurns(smallTurns, largeTurns), rare: newTurns(rareSmallTurns, rareLargeTurns)}
 }
 
 // Close has each answer from now on end its connection, as HTTP/1.1 can no other way tell a client to use it no more: one
@@ -72,12 +83,17 @@ func (g *Gate) Ready(*http.Request) error {
 }
 
 // Wrap returns a handler that reads the body, waits for its turn, and has next answer.
-func (g *Gate) Wrap(next http.Handler) http.Handler {
+func (g *Gate) Wrap(next http.Handler) http.Handler { return g.wrap(next, g.pods) }
+
+// WrapRare is Wrap for what is seldom asked, with a few turns of its own.
+func (g *Gate) WrapRare(next http.Handler) http.Handler { return g.wrap(next, g.rare) }
+
+func (g *Gate) wrap(next http.Handler, all turns) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.closing.Load() {
 			w.Header().Set("Connection", "close")
 		}
-		leave, err := g.admit(w, r)
+		leave, err := g.admit(w, r, all)
 		var tooLarge *http.MaxBytesError
 		switch {
 		case errors.Is(err, errBusy):
@@ -96,18 +112,21 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 
 // admit reads the body into memory and takes a turn, for small bodies in this order: who sends them slowly thus takes
 // nothing from others. It is for the caller to leave.
-func (g *Gate) admit(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
+func (g *Gate) admit(w http.ResponseWriter, r *http.Request, all turns) (leave func(), err error) {
 	body := http.MaxBytesReader(w, r.Body, largest)
-	turns := g.small
+	turns := all.small
 	head, err := read(w, io.LimitReader(body, small))
 	if err != nil {
 		return nil, err
 	}
 	if len(head) == small {
-		turns = g.large
+		turns = all.large
 	}
 	if err := g.enter(r.Context(), turns); err != nil {
 		return nil, err
+	}
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		c.setBusy(true)
 	}
 	leave = func() { <-turns }
 	rest, err := read(w, body)

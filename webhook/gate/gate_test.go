@@ -60,8 +60,10 @@ type answer struct {
 	err        error
 }
 
-func post(server *httptest.Server, size int) answer {
-	response, err := server.Client().Post(server.URL, "application/json", bytes.NewReader(make([]byte, size)))
+func post(server *httptest.Server, size int) answer { return postBy(server.Client(), server.URL, size) }
+
+func postBy(client *http.Client, url string, size int) answer {
+	response, err := client.Post(url, "application/json", bytes.NewReader(make([]byte, size)))
 	if err != nil {
 		return answer{err: err}
 	}
@@ -150,7 +152,7 @@ func TestAPIServersTryAgain(t *testing.T) {
 	hook := newSlow()
 	g, server := serve(t, clk, hook)
 	for range smallTurns {
-		if err := g.enter(t.Context(), g.small); err != nil {
+		if err := g.enter(t.Context(), g.pods.small); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -169,7 +171,7 @@ func TestAPIServersTryAgain(t *testing.T) {
 	}
 	clk.Step(patience)
 	for range smallTurns {
-		<-g.small
+		<-g.pods.small
 	}
 	close(hook.answer)
 	if err := <-answered; err != nil {
@@ -181,17 +183,17 @@ func TestAPIServersTryAgain(t *testing.T) {
 func TestGone(t *testing.T) {
 	g := New(clocktesting.NewFakeClock(time.Now()))
 	for range largeTurns {
-		if err := g.enter(t.Context(), g.large); err != nil {
+		if err := g.enter(t.Context(), g.pods.large); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := g.enter(ctx, g.large); err == nil {
+	if err := g.enter(ctx, g.pods.large); err == nil {
 		t.Fatal("let in one too many")
 	}
-	if len(g.large) != largeTurns {
-		t.Errorf("%d turns are taken, want %d", len(g.large), largeTurns)
+	if len(g.pods.large) != largeTurns {
+		t.Errorf("%d turns are taken, want %d", len(g.pods.large), largeTurns)
 	}
 }
 
@@ -238,7 +240,7 @@ func TestBodyThatNeverEnds(t *testing.T) {
 			if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 400 ") {
 				t.Errorf("got %s, %v", got, err)
 			}
-			if len(g.small)+len(g.large) != 0 {
+			if len(g.pods.small)+len(g.pods.large) != 0 {
 				t.Error("a turn is still taken")
 			}
 		})

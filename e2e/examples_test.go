@@ -6,8 +6,12 @@
 package e2e
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,6 +84,30 @@ func (s *story) denied(as user, words []string, options ...option) {
 	s.becomes(s.request(as, options...), certificatesv1.CertificateDenied, "PolicyDenies", words...)
 }
 
+// narrow makes requests that are right but for one field, and waits until each is denied for that.
+func (s *story) narrow(as user, right []option, wrong map[string]option) {
+	s.Helper()
+	for field, option := range wrong {
+		s.denied(as, []string{field + ":"}, append(slices.Clone(right), option)...)
+	}
+}
+
+func (s *story) rsaKey(bits int) option {
+	s.Helper()
+	made, err := rsa.GenerateKey(rand.Reader, bits)
+	s.must(err, "making a key")
+	return key(made)
+}
+
+func (s *story) ed25519Key() option {
+	s.Helper()
+	_, made, err := ed25519.GenerateKey(rand.Reader)
+	s.must(err, "making a key")
+	return key(made)
+}
+
+var foreignUsage = usages(certificatesv1.UsageDigitalSignature, certificatesv1.UsageCodeSigning)
+
 // label puts a label on the story's namespace.
 func (s *story) label(key, value string) {
 	s.Helper()
@@ -102,6 +130,9 @@ func (s *story) databaseClients() {
 	orders := s.podOf("orders", map[string]string{"example.com/database": "orders"})
 	s.issued(s.request(orders, commonName("orders"), uris(s.spiffeID("orders"))))
 	s.denied(orders, []string{"commonNames", `"postgres"`, `"orders"`}, commonName("postgres"))
+	s.narrow(orders, []option{commonName("orders")}, map[string]option{
+		"uris": uris(s.spiffeID("invoices")), "dnsNames": dnsNames("orders." + s.namespace + ".svc"), "usages": foreignUsage, "keys": s.ed25519Key(),
+	})
 	admin := s.podOf("admin", map[string]string{"example.com/database": "orders"})
 	s.denied(admin, []string{"an administrator of databases, such as admin"}, commonName("admin"))
 	s.warned(s.request(s.podOf("other", nil), commonName("other")), "NoPolicy")
@@ -114,6 +145,9 @@ func (s *story) externalDNSNames() {
 	s.denied(gateway, []string{"only names in shop.example.com, the zone of namespace " + s.namespace},
 		commonName(""), dnsNames("www.shop.example.com", "bank.example.com"), server)
 	s.denied(gateway, []string{"from 1 to 20 DNS names"}, commonName(""), server)
+	s.narrow(gateway, []option{commonName(""), dnsNames("www.shop.example.com"), server}, map[string]option{
+		"dnsNames": dnsNames("example.org"), "commonNames": commonName("www.shop.example.com"), "usages": foreignUsage, "keys": s.ed25519Key(),
+	})
 }
 
 // asking makes a pod that asks with these annotations, and a Service for it, waits until it is ready, and returns it as a user.
@@ -133,6 +167,9 @@ func (s *story) istiod() {
 	s.issued(s.request(istiod, commonName(""), uris("spiffe://cluster.local/ns/shop/sa/web"), mesh))
 	s.denied(istiod, []string{"no SPIFFE IDs of the namespaces kube-*"}, commonName(""), uris("spiffe://cluster.local/ns/kube-system/sa/web"), mesh)
 	s.denied(istiod, []string{"exactly one SPIFFE ID"}, commonName(""), uris("spiffe://cluster.local/ns/shop/sa/web", "spiffe://cluster.local/ns/shop/sa/db"), mesh)
+	s.narrow(istiod, []option{commonName(""), uris("spiffe://cluster.local/ns/shop/sa/web"), mesh}, map[string]option{
+		"uris": uris("spiffe://example.org/ns/shop/sa/web"), "dnsNames": dnsNames("web.shop.svc"), "usages": foreignUsage, "keys": s.ed25519Key(),
+	})
 	s.warned(s.request(s.podOf("web", nil), commonName(""), uris(s.spiffeID("web")), mesh), "NoPolicy")
 
 	serving := usages(certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageServerAuth)
@@ -145,6 +182,10 @@ func (s *story) people() {
 	jane := s.personOf([]string{"developers", "system:authenticated"}, name, mayRequest)
 	boss := s.approver()
 	s.denied(jane, []string{"only the name under which it is asked for: " + name}, commonName("root"))
+	s.denied(jane, []string{"at most one email address"}, commonName(name), emailAddresses("jane@example.com", "root@example.com"))
+	s.narrow(jane, []option{commonName(name)}, map[string]option{
+		"emailAddresses": emailAddresses("jane@example.org"), "dnsNames": dnsNames("www.example.com"), "usages": foreignUsage, "keys": s.rsaKey(2048),
+	})
 	first := s.request(jane, commonName(name))
 	s.warned(first, "WaitingForApproval")
 	s.warned(s.request(jane, commonName(name)), "WaitingForApproval")
@@ -160,6 +201,9 @@ func (s *story) spiffeMesh() {
 	web := s.asking("web", "dns-names", "")
 	s.denied(web, []string{"exactly one URI"}, commonName(""))
 	s.denied(web, []string{"uris", s.spiffeID("db"), s.spiffeID("web")}, commonName(""), uris(s.spiffeID("db")))
+	s.narrow(web, []option{commonName(""), uris(s.spiffeID("web"))}, map[string]option{
+		"commonNames": commonName("web"), "dnsNames": dnsNames("web." + s.namespace + ".svc"), "usages": foreignUsage, "keys": s.rsaKey(2048),
+	})
 	// A token that no pod holds is nobody's.
 	s.warned(s.request(s.serviceAccount(s.namespace, "web"), commonName(""), uris(s.spiffeID("web"))), "NoPolicy")
 }
@@ -187,6 +231,10 @@ func (s *story) statefulSetPeers() {
 		s.Errorf("the addresses are %v, want %s", leaf.IPAddresses, pod.Status.PodIP)
 	}
 	s.denied(s.podUser(&pod), []string{"the own name of the pod, which starts with db-0., beside those of its Services"}, commonName(""), dnsNames(suffix))
+	s.narrow(s.podUser(&pod), []option{commonName(""), dnsNames("db-0." + suffix)}, map[string]option{
+		"dnsNames": dnsNames("db-0."+suffix, "db-1."+suffix), "ipAddresses": ipAddresses("203.0.113.1"), "uris": uris(s.spiffeID("db")),
+		"usages": foreignUsage, "keys": s.rsaKey(2048),
+	})
 	s.warned(s.request(s.podOf("single", map[string]string{"app": "db"}), commonName(""), dnsNames(suffix)), "NoPolicy")
 }
 
@@ -198,4 +246,5 @@ func (s *story) webServers() {
 	s.denied(web, []string{"key encipherment for RSA keys only"}, commonName(""), dnsNames(own),
 		usages(certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageServerAuth))
 	s.denied(web, []string{"dnsNames", `"kubernetes.default.svc"`, own}, commonName(""), dnsNames(own, "kubernetes.default.svc"), server)
+	s.narrow(web, []option{commonName(""), dnsNames(own), server}, map[string]option{"uris": uris(s.spiffeID("web")), "usages": foreignUsage})
 }

@@ -15,6 +15,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 
@@ -53,6 +54,20 @@ func uris(texts ...string) option {
 		}
 	}
 }
+
+func emailAddresses(addresses ...string) option {
+	return func(w *wish) { w.template.EmailAddresses = addresses }
+}
+
+func ipAddresses(addresses ...string) option {
+	return func(w *wish) {
+		for _, text := range addresses {
+			w.template.IPAddresses = append(w.template.IPAddresses, net.ParseIP(text))
+		}
+	}
+}
+
+func key(key crypto.Signer) option { return func(w *wish) { w.key = key } }
 
 func usages(usages ...certificatesv1.KeyUsage) option {
 	return func(w *wish) { w.spec.Usages = usages }

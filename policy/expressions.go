@@ -39,8 +39,9 @@ const maxExpressions = 64
 func (c *compiler) tooMany(path *field.Path, n int) bool {
 	if n > maxExpressions {
 		c.errs = append(c.errs, field.TooMany(path, n, maxExpressions))
+		return true
 	}
-	return n > maxExpressions
+	return false
 }
 
 func (c *compiler) matchConditions(path *field.Path, conditions []v1alpha1.MatchCondition) []matchCondition {

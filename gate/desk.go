@@ -52,7 +52,9 @@ func (d *Desk) Approve(ctx context.Context, name, reason string) error {
 	}
 	e, err := d.Gate.Installation.Explain(ctx, object)
 	if err != nil {
-		d.show(object)
+		if err := d.show(object); err != nil {
+			return err
+		}
 		d.printf("%s policies cannot be asked, so nobody knows whether this will be signed: %s\n", d.Colors.Warn("warning:"), terminal.Escape(err.Error()))
 	} else {
 		if err := e.WriteText(d.Out, d.Colors, d.Gate.Clock.Now()); err != nil {
@@ -80,7 +82,9 @@ func (d *Desk) Deny(ctx context.Context, name, reason string) error {
 	if err != nil {
 		return err
 	}
-	d.show(object)
+	if err := d.show(object); err != nil {
+		return err
+	}
 	if err := d.confirm("Deny", name); err != nil {
 		return err
 	}
@@ -101,8 +105,9 @@ func (d *Desk) pending(ctx context.Context, name string) (*certificatesv1.Certif
 	return &object, nil
 }
 
-func (d *Desk) show(object *certificatesv1.CertificateSigningRequest) {
-	_ = inspect.NewRequest(object).WriteText(d.Out, d.Colors, d.Gate.Clock.Now()) // what cannot be shown cannot be confirmed either
+// show fails where nobody can read: what was not shown must not be decided, not with --yes either.
+func (d *Desk) show(object *certificatesv1.CertificateSigningRequest) error {
+	return inspect.NewRequest(object).WriteText(d.Out, d.Colors, d.Gate.Clock.Now())
 }
 
 func (d *Desk) printf(format string, args ...any) { fmt.Fprintf(d.Out, format, args...) }

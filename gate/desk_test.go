@@ -193,3 +193,25 @@ func TestTroubleWithTheWriteIsTold(t *testing.T) {
 		t.Errorf("got %v and %s", err, out)
 	}
 }
+
+// deaf is where nothing can be shown.
+type deaf struct{}
+
+func (deaf) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestWhatCannotBeShownIsNotDecided(t *testing.T) {
+	t.Parallel()
+	for name, decide := range map[string]func(*Desk) error{
+		"approve": func(d *Desk) error { return d.Approve(t.Context(), "web", "") },
+		"deny":    func(d *Desk) error { return d.Deny(t.Context(), "web", "no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &writes{}
+			d, _ := newDesk(t, w, "", newRequest(t, "web", "people", time.Minute))
+			d.Out, d.Yes = deaf{}, true
+			if err := decide(d); err == nil || !strings.Contains(err.Error(), "broken pipe") || w.count > 0 {
+				t.Errorf("error %v, %d writes", err, w.count)
+			}
+		})
+	}
+}

@@ -74,14 +74,9 @@ func New(c Config) *Reconciler {
 	return &Reconciler{Config: c, quotas: quota.New(c.Clock, ledger{c.Client}), unselected: lru.New(remembered), reviewed: lru.New(remembered)}
 }
 
-// undecided reports whether nobody decided about a request yet.
-func undecided(o *certificatesv1.CertificateSigningRequest) bool {
-	return !csr.IsApproved(o) && !csr.IsFinished(o)
-}
-
 // Reconcile decides about the request unless somebody did before.
 func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.CertificateSigningRequest) (ctrl.Result, error) {
-	if !undecided(object) || csr.IsKubernetesSigner(object.Spec.SignerName) {
+	if !csr.IsUndecided(object) || csr.IsKubernetesSigner(object.Spec.SignerName) {
 		return ctrl.Result{}, nil
 	}
 	ours, watched, err := r.ours(ctx, object.Spec.SignerName)

@@ -84,5 +84,5 @@ func (l ledger) Undecided(ctx context.Context, name string, uid types.UID) (bool
 	if err := l.cached.Get(ctx, types.NamespacedName{Name: name}, &o, client.UnsafeDisableDeepCopy); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
-	return o.UID == uid && undecided(&o), nil
+	return o.UID == uid && csr.IsUndecided(&o), nil
 }

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/fair"
 	"github.com/certwright/certwright/policy/judge"
 )
@@ -25,12 +26,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, wor
 	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	again := judge.Requeue(r.Client, undecided)
+	again := judge.Requeue(r.Client, csr.IsUndecided)
 	specs := builder.WithPredicates(predicate.GenerationChangedPredicate{}) // statuses, which count things, change all the time
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("approver").
 		For(&certificatesv1.CertificateSigningRequest{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
-			return undecided(o.(*certificatesv1.CertificateSigningRequest))
+			return csr.IsUndecided(o.(*certificatesv1.CertificateSigningRequest))
 		}))).
 		Watches(&v1alpha1.CertificatePolicy{}, again, specs).
 		Watches(&v1alpha1.Signer{}, again, specs).

@@ -31,6 +31,11 @@ func IsFinished(obj *certificatesv1.CertificateSigningRequest) bool {
 	return len(obj.Status.Certificate) > 0 || IsDenied(obj) || IsFailed(obj)
 }
 
+// IsUndecided reports whether nobody decided about the request yet: it waits for an approver or a person.
+func IsUndecided(obj *certificatesv1.CertificateSigningRequest) bool {
+	return !IsApproved(obj) && !IsFinished(obj)
+}
+
 // SetCondition sets a condition of the given type to True in obj, which the caller owns and writes. A condition of that type
 // that is there already gets the new reason and message; its transition time moves only if its status does.
 func SetCondition(obj *certificatesv1.CertificateSigningRequest, kind certificatesv1.RequestConditionType, reason, message string, now time.Time) {

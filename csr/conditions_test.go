@@ -44,6 +44,9 @@ func TestConditions(t *testing.T) {
 			if want := [4]bool{tt.approved, tt.denied, tt.failed, tt.finished}; got != want {
 				t.Errorf("approved, denied, failed, finished: got %v, want %v", got, want)
 			}
+			if got, want := csr.IsUndecided(obj), !tt.approved && !tt.finished; got != want {
+				t.Errorf("undecided: got %v, want %v", got, want)
+			}
 		})
 	}
 }

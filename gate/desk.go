@@ -99,7 +99,7 @@ func (d *Desk) pending(ctx context.Context, name string) (*certificatesv1.Certif
 	if csr.IsKubernetesSigner(object.Spec.SignerName) {
 		return nil, fmt.Errorf("its signerName %s belongs to Kubernetes, which Certwright does not decide about: use kubectl certificate approve or deny", object.Spec.SignerName)
 	}
-	if !isPending(&object) {
+	if !csr.IsUndecided(&object) {
 		return nil, fmt.Errorf("it is decided already: %s", strings.ToLower(inspect.NewRequest(&object).Status))
 	}
 	return &object, nil

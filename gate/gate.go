@@ -67,8 +67,7 @@ type Waiting struct {
 }
 
 // Pending returns the requests that nobody has decided about, the oldest first, without those that the approver is about to
-// decide about; only those for one signerName unless that is
-// empty. The problem, if any, says why policies could not be asked.
+// decide about; only those for one signerName unless that is empty. The problem, if any, says why policies could not be asked.
 func (g *Gate) Pending(ctx context.Context, signerName string) (waiting []Waiting, problem string, err error) {
 	waiting, problem, _, err = g.list(ctx, signerName)
 	return waiting, problem, err
@@ -81,7 +80,7 @@ func (g *Gate) list(ctx context.Context, signerName string) (waiting []Waiting, 
 	}
 	asker := g.asker(ctx)
 	for i := range list.Items {
-		if !isPending(&list.Items[i]) {
+		if !csr.IsUndecided(&list.Items[i]) {
 			continue
 		}
 		if w := asker.waiting(ctx, &list.Items[i]); w.shown {
@@ -143,7 +142,7 @@ func (g *Gate) follow(ctx context.Context, signerName, version string, shown map
 				return nil
 			}
 			object, ok := e.Object.(*certificatesv1.CertificateSigningRequest)
-			if !ok || e.Type == watch.Deleted || !isPending(object) || shown[object.Name] == versionOf(object) {
+			if !ok || e.Type == watch.Deleted || !csr.IsUndecided(object) || shown[object.Name] == versionOf(object) {
 				continue
 			}
 			asker := g.asker(ctx)
@@ -164,10 +163,6 @@ func bySigner(signerName string) []client.ListOption {
 		return nil
 	}
 	return []client.ListOption{client.MatchingFields{"spec.signerName": signerName}}
-}
-
-func isPending(object *certificatesv1.CertificateSigningRequest) bool {
-	return !csr.IsApproved(object) && !csr.IsFinished(object)
 }
 
 // versionOf tells whether a request has to be shown again: it is another one of this name, or has another review.

@@ -109,9 +109,14 @@ type format struct {
 }
 
 func (f *format) addFlag(cmd *cobra.Command, people string) {
-	f.value, f.allowed = people, []string{people, "json", "yaml"}
-	cmd.Flags().VarP(f, "output", "o", "format of the output: "+strings.Join(f.allowed, ", "))
-	complete(cmd, "output", f.allowed)
+	f.addFormats(cmd, people, "json", "yaml")
+}
+
+// addFormats adds the flag -o for a command with formats of its own; the first is for people.
+func (f *format) addFormats(cmd *cobra.Command, formats ...string) {
+	f.value, f.allowed = formats[0], formats
+	cmd.Flags().VarP(f, "output", "o", "format of the output: "+strings.Join(formats, ", "))
+	complete(cmd, "output", formats)
 }
 
 func complete(cmd *cobra.Command, flag string, values []string) {

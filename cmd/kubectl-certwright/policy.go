@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,13 +22,6 @@ func newPolicy(c *cli) *cobra.Command {
 	}
 	cmd.AddCommand(newPolicyTest(c), newPolicyLint(c), newPolicyGenerate(c))
 	return cmd
-}
-
-// addFormats adds the flag -o for a command with formats of its own; the first is for people.
-func (f *format) addFormats(cmd *cobra.Command, formats ...string) {
-	f.value, f.allowed = formats[0], formats
-	cmd.Flags().VarP(f, "output", "o", "format of the output: "+strings.Join(formats, ", "))
-	complete(cmd, "output", formats)
 }
 
 func newPolicyTest(c *cli) *cobra.Command {

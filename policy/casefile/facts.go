@@ -4,6 +4,7 @@
 package casefile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -73,9 +74,7 @@ func (f *Facts) For(requester csr.Requester) (policy.Facts, error) {
 		path  string
 		value *string
 	}{{"trustDomain", &facts.TrustDomain}, {"clusterDomain", &facts.ClusterDomain}} {
-		if *domain.value == "" {
-			*domain.value = DefaultDomain
-		}
+		*domain.value = cmp.Or(*domain.value, DefaultDomain)
 		if err := csr.CheckDNSName(*domain.value); err != nil {
 			return policy.Facts{}, fmt.Errorf("%s %q: %w", domain.path, *domain.value, err)
 		}

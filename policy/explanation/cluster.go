@@ -4,6 +4,7 @@
 package explanation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -86,13 +87,5 @@ func (in *Installation) domains(ctx context.Context, notes *[]string) (trustDoma
 	if err := in.Reader.Get(ctx, client.ObjectKey{Namespace: in.Namespace, Name: configMap}, &config); err != nil {
 		*notes = append(*notes, fmt.Sprintf("the trust domain and the cluster domain are assumed to be %s (--trust-domain and --cluster-domain say otherwise): %v", defaultDomain, err))
 	}
-	or := func(values ...string) string {
-		for _, value := range values {
-			if value != "" {
-				return value
-			}
-		}
-		return defaultDomain
-	}
-	return or(trustDomain, config.Data["trustDomain"]), or(clusterDomain, config.Data["clusterDomain"])
+	return cmp.Or(trustDomain, config.Data["trustDomain"], defaultDomain), cmp.Or(clusterDomain, config.Data["clusterDomain"], defaultDomain)
 }

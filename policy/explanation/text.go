@@ -39,14 +39,6 @@ func (e *Explanation) WriteText(w io.Writer, colors terminal.Palette, now time.T
 	return err
 }
 
-// WriteVerdict writes what became of the request, without what led to it.
-func (e *Explanation) WriteVerdict(w io.Writer, colors terminal.Palette) error {
-	t := &text{colors: colors}
-	t.verdict(e)
-	_, err := io.WriteString(w, t.String())
-	return err
-}
-
 type text struct {
 	strings.Builder
 	colors terminal.Palette

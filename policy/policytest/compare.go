@@ -19,7 +19,7 @@ func (e Expect) differences(o outcome) []Difference {
 	var all []Difference
 	differ := func(what, want, got string) {
 		if want != "" && want != got {
-			all = append(all, Difference{what, want, or(got, "none")})
+			all = append(all, Difference{what, want, cmp.Or(got, "none")})
 		}
 	}
 	differ("verdict", e.Verdict, o.Verdict.String())
@@ -159,10 +159,3 @@ func permitted(longest time.Duration) string {
 }
 
 func sorted(values []string) []string { return slices.Sorted(slices.Values(values)) }
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
-}

@@ -133,14 +133,12 @@ func (r *Reconciler) decide(ctx context.Context, req csr.Request) (policy.Decisi
 
 // undecidable has a request wait for trouble to pass. What passes by itself within moments is not told.
 func (r *Reconciler) undecidable(ctx context.Context, object *certificatesv1.CertificateSigningRequest, err error) (ctrl.Result, error) {
-	const moments = time.Minute
-	var wait *judge.WaitError
-	soon := errors.As(err, &wait)
-	if !soon || r.age(object) > moments {
+	again, tell := judge.Wait(err, r.age(object))
+	if tell {
 		r.Teller.Warn(ctx, object, ReasonUndecidable, fmt.Sprintf("The request stays pending and is tried again: %v.", err))
 	}
-	if soon {
-		return ctrl.Result{RequeueAfter: r.rarer(object, wait.After, time.Minute)}, nil
+	if again > 0 {
+		return ctrl.Result{RequeueAfter: again}, nil
 	}
 	return ctrl.Result{}, err
 }

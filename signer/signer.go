@@ -94,15 +94,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.Certi
 
 // again has a request wait for trouble to pass. What passes by itself within moments is not told.
 func (r *Reconciler) again(ctx context.Context, object *certificatesv1.CertificateSigningRequest, trouble error) (ctrl.Result, error) {
-	const moments = time.Minute
-	age := r.Clock.Since(object.CreationTimestamp.Time)
-	var wait *judge.WaitError
-	soon := errors.As(trouble, &wait)
-	if !soon || age > moments {
+	again, tell := judge.Wait(trouble, r.Clock.Since(object.CreationTimestamp.Time))
+	if tell {
 		r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and is tried again: %v.", trouble))
 	}
-	if soon {
-		return ctrl.Result{RequeueAfter: max(wait.After, min(age/2, time.Minute))}, nil
+	if again > 0 {
+		return ctrl.Result{RequeueAfter: again}, nil
 	}
 	return ctrl.Result{}, trouble
 }

@@ -10,6 +10,7 @@ package judge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,6 +117,17 @@ type WaitError struct {
 }
 
 func (e *WaitError) Error() string { return e.Reason }
+
+// Wait says when to look again at a request of this age that could not be decided, and whether to tell: what passes by itself
+// within moments is not told, and is looked at the more rarely the longer it lasts. Again is 0 for any error but a WaitError.
+func Wait(err error, age time.Duration) (again time.Duration, tell bool) {
+	const moments = time.Minute
+	var wait *WaitError
+	if !errors.As(err, &wait) {
+		return 0, true
+	}
+	return max(wait.After, min(age/2, moments)), age > moments
+}
 
 // addressesAfter is how long a kubelet takes, as a rule, to tell the addresses of a pod whose containers run.
 const addressesAfter = 2 * time.Second

@@ -133,7 +133,7 @@ func inspect(ctx context.Context, b namedBackend, before []v1alpha1.BackendStatu
 		if anchorsErr == nil && expiryErr == nil && len(anchors) > 0 {
 			known = &v1alpha1.BackendStatus{
 				Name: b.name, Root: fmt.Sprintf("%x", sha256.Sum256(anchors[0].Raw)),
-				CANotAfter: metav1.Time{Time: notAfter.Truncate(time.Second)}, // as precise as the API keeps it
+				CANotAfter: &metav1.Time{Time: notAfter.Truncate(time.Second)}, // as precise as the API keeps it
 			}
 		}
 	}

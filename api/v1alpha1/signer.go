@@ -17,6 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Signer name",type=string,JSONPath=`.spec.signerName`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Serving",type=string,JSONPath=`.status.serving`
 // +kubebuilder:printcolumn:name="CA expires",type=string,JSONPath=`.status.caNotAfter`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
@@ -51,75 +52,6 @@ type SignerSpec struct {
 	//
 	// +kubebuilder:default={}
 	Limits Limits `json:"limits,omitempty"`
-}
-
-// Backend is one thing that can sign. Exactly one kind is set.
-//
-// +kubebuilder:validation:XValidation:rule="(has(self.ca) ? 1 : 0) == 1",message="exactly one kind of backend must be set: ca"
-type Backend struct {
-	// Name tells the backends of one Signer apart in status, events and metrics.
-	//
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	Name string `json:"name"`
-
-	// CA signs with a CA certificate and key.
-	//
-	// +optional
-	CA *CA `json:"ca,omitempty"`
-}
-
-// CA says where the CA certificate and its key come from. Exactly one source is set.
-//
-// +kubebuilder:validation:XValidation:rule="(has(self.managed) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) == 1",message="exactly one source of the CA must be set: managed or secretRef"
-type CA struct {
-	// Managed lets Certwright make a root and an intermediate and keep them in a Secret of its own namespace.
-	//
-	// +optional
-	Managed *ManagedCA `json:"managed,omitempty"`
-
-	// SecretRef names a Secret of type kubernetes.io/tls in Certwright's own namespace. tls.crt holds the CA certificate,
-	// followed by the chain up to its root if it is an intermediate; tls.key holds its key. A change is picked up at once.
-	//
-	// +optional
-	SecretRef *SecretRef `json:"secretRef,omitempty"`
-}
-
-// ManagedCA describes the root and the intermediate that Certwright makes.
-type ManagedCA struct {
-	// CommonName is the start of both common names, which get "root" and "intermediate" appended. Default: the signerName.
-	//
-	// +kubebuilder:validation:MaxLength=50
-	// +optional
-	CommonName string `json:"commonName,omitempty"`
-
-	// KeyAlgorithm is the kind of both keys.
-	//
-	// +kubebuilder:validation:Enum=ECDSA-P256;ECDSA-P384;Ed25519;RSA-3072;RSA-4096
-	// +kubebuilder:default=ECDSA-P256
-	KeyAlgorithm string `json:"keyAlgorithm,omitempty"`
-
-	// RootDuration is the lifetime of the root. Default: ten years.
-	//
-	// +kubebuilder:default="87600h"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1h')",message="rootDuration must be at least 1h"
-	RootDuration metav1.Duration `json:"rootDuration,omitempty"`
-
-	// IntermediateDuration is the lifetime of the intermediate, which is replaced by a new one, with a new key, when two
-	// thirds of it have passed. Default: one year.
-	//
-	// +kubebuilder:default="8760h"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1h')",message="intermediateDuration must be at least 1h"
-	IntermediateDuration metav1.Duration `json:"intermediateDuration,omitempty"`
-}
-
-// SecretRef names a Secret in the namespace that Certwright runs in.
-type SecretRef struct {
-	// Name of the Secret.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
 }
 
 // Limits bound what a Signer signs. A limit that is left out is the careful default named beside it.
@@ -184,7 +116,12 @@ type SignerStatus struct {
 	// +optional
 	CANotAfter *metav1.Time `json:"caNotAfter,omitempty"`
 
-	// Backends says what is known of the CA of each backend, also while it is in trouble. A managed CA that is known here, and
+	// Serving is the name of the backend that is asked first now; empty if none can sign.
+	//
+	// +optional
+	Serving string `json:"serving,omitempty"`
+
+	// Backends says what is known of each backend and the CA behind it, also while it is in trouble. A managed CA that is known here, and
 	// has not expired, is never replaced by a new one without a person's word.
 	//
 	// +listType=map
@@ -198,23 +135,57 @@ type SignerStatus struct {
 	// +optional
 	TrustBundle string `json:"trustBundle,omitempty"`
 
-	// Conditions holds Ready.
+	// Conditions holds Ready: whether something can sign now. Its reason is Degraded while not all backends can.
 	//
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// BackendStatus is what is known of the CA that a backend signs with.
+// BackendState says whether a backend is asked.
+type BackendState string
+
+// States of a backend.
+const (
+	// BackendServing is asked in its turn.
+	BackendServing BackendState = "Serving"
+	// BackendDown failed too often: it is not asked but for a probe now and then, until one succeeds.
+	BackendDown BackendState = "Down"
+	// BackendProbing was down and is being tried.
+	BackendProbing BackendState = "Probing"
+)
+
+// BackendStatus is what is known of a backend and of the CA behind it.
 type BackendStatus struct {
 	// Name of the backend.
 	Name string `json:"name"`
 
-	// Root is the SHA-256 fingerprint of the root that those who verify must trust, in hexadecimal digits.
-	Root string `json:"root"`
+	// State says whether it is asked: Serving, Down or Probing.
+	//
+	// +optional
+	State BackendState `json:"state,omitempty"`
+
+	// Since is when State became what it is.
+	//
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+
+	// Reason and Message say what is wrong with it; both are empty if nothing is.
+	//
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// Root is the SHA-256 fingerprint of the root that those who verify must trust, in hexadecimal digits. Empty if not known.
+	//
+	// +optional
+	Root string `json:"root,omitempty"`
 
 	// CANotAfter is when the first CA certificate between the root and what is signed expires, the root included.
-	CANotAfter metav1.Time `json:"caNotAfter"`
+	//
+	// +optional
+	CANotAfter *metav1.Time `json:"caNotAfter,omitempty"`
 }
 
 // SignerList is a list of Signers.

@@ -12,6 +12,7 @@ package ca
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -29,7 +30,11 @@ import (
 	"github.com/certwright/certwright/signer"
 )
 
-// Options are what New needs. Only IsCA, Clock and Rand may be left out.
+// OpenKey opens the private key that a URI names, such as one in an HSM (RFC 7512) or a cloud's KMS. The pin may be empty. The
+// key is closed if it is an io.Closer.
+type OpenKey func(ctx context.Context, uri, pin string) (crypto.Signer, error)
+
+// Options are what New needs. Only IsCA, OpenKey, Clock and Rand may be left out.
 type Options struct {
 	// Client reads Secrets of Namespace from a cache and, for a managed CA, creates and updates one.
 	Client client.Client
@@ -44,6 +49,8 @@ type Options struct {
 	// IsCA is the Signer's limit of that name: without it no CA certificate is signed, and a managed CA is made with path
 	// lengths that would forbid it.
 	IsCA bool
+	// OpenKey opens keys that are kept outside Kubernetes. Without it, ca.key is refused.
+	OpenKey OpenKey
 	// Clock tells the time. Default: the real one.
 	Clock clock.PassiveClock
 	// Rand is where serial numbers come from. Default: crypto/rand.

@@ -117,7 +117,7 @@ func (b *Backend) mayBegin(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("reading Signer %s, to see whether there was a CA: %w", b.options.Signer, err)
 	}
 	for _, known := range object.Status.Backends {
-		if known.Name != b.options.Backend || !known.CANotAfter.After(now) || object.Annotations[annotationNewCA] == known.Root {
+		if known.Name != b.options.Backend || known.CANotAfter == nil || !known.CANotAfter.After(now) || object.Annotations[annotationNewCA] == known.Root {
 			continue
 		}
 		return checkError(reasonCASecretLost, "Secret %s/%s does not exist, but the CA that this backend had is in use until %s: restore the Secret from a backup or, "+

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -134,7 +136,7 @@ func TestLostSecretIsNotMadeAnew(t *testing.T) {
 		wantTrouble(t, err)
 	}
 	status := w.signer().Status
-	if w.hasSecret() || !published.anchors[0].Equal(root) || status.CANotAfter == nil || len(status.Backends) != 1 || status.Backends[0] != known[0] {
+	if w.hasSecret() || !published.anchors[0].Equal(root) || status.CANotAfter == nil || len(status.Backends) != 1 || !equality.Semantic.DeepEqual(status.Backends[0], known[0]) {
 		t.Errorf("a Secret: %t, status %v: the old CA was forgotten", w.hasSecret(), status)
 	}
 

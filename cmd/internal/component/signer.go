@@ -1,22 +1,20 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package component
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
 )
 
-func newSigner() *cobra.Command {
+func newSigner(openKey ca.OpenKey) *cobra.Command {
 	var o controllerOptions
 	var trustDistribution string
 	cmd := &cobra.Command{
@@ -35,7 +33,8 @@ func newSigner() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			registry := signer.NewRegistry(mgr.GetClient(), newBackend(mgr.GetClient(), mgr.GetAPIReader(), o.namespace))
+			made := backends{client: mgr.GetClient(), reader: mgr.GetAPIReader(), namespace: o.namespace, openKey: openKey}
+			registry := signer.NewRegistry(mgr.GetClient(), made.make)
 			m := signer.NewMetrics(metrics.Registry)
 			requests := &signer.Reconciler{
 				Client:   mgr.GetClient(),
@@ -62,19 +61,4 @@ func newSigner() *cobra.Command {
 	o.addFlags(cmd.Flags())
 	addDistributionFlag(cmd, &trustDistribution)
 	return cmd
-}
-
-// newBackend is the one place that knows all kinds of backends.
-func newBackend(c client.Client, reader client.Reader, namespace string) signer.NewBackend {
-	return func(config signer.BackendConfig) (signer.Backend, error) {
-		switch {
-		case config.Backend.CA != nil:
-			return ca.New(ca.Options{
-				Client: c, Reader: reader, Namespace: namespace,
-				Signer: config.Signer, SignerName: config.SignerName, Backend: config.Backend.Name, CA: *config.Backend.CA, IsCA: config.IsCA,
-			})
-		default:
-			return nil, errors.New("no kind is set, allowed is ca")
-		}
-	}
 }

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package component
 
 import (
 	"fmt"
@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/certwright/certwright/signer/ca"
 	"github.com/certwright/certwright/webhook"
 	"github.com/certwright/certwright/webhook/validation"
 )
 
-func newWebhook() *cobra.Command {
+func newWebhook(openKey ca.OpenKey) *cobra.Command {
 	var o options
 	var namespace, agentImage, trustDistribution string
 	var port int
@@ -43,7 +44,7 @@ func newWebhook() *cobra.Command {
 				Mutator: webhook.Mutator{
 					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain, Trust: detected.mounted(),
 				},
-				Validators:             validation.Handlers(kinds, reader, newBackend(reader, reader, namespace)),
+				Validators:             validation.Handlers(kinds, reader, backends{client: reader, reader: reader, namespace: namespace, openKey: openKey}.make),
 				Namespace:              namespace,
 				Port:                   port,
 				MetricsBindAddress:     o.metricsAddress,

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
 const (
@@ -138,9 +140,9 @@ func statusError(response *http.Response, data []byte) *StatusError {
 	}
 	e := &StatusError{Code: response.StatusCode, Reason: http.StatusText(response.StatusCode), Message: "no message"}
 	if json.Unmarshal(data, &status) == nil && status.Message != "" {
-		e.Message = short(status.Message)
+		e.Message = excerpt.Line(status.Message, maxMessageBytes)
 		if status.Reason != "" {
-			e.Reason = short(status.Reason)
+			e.Reason = excerpt.Line(status.Reason, maxMessageBytes)
 		}
 	}
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
@@ -180,13 +182,4 @@ func (c *Client) current() (*http.Client, error) {
 		},
 	}
 	return c.client, nil
-}
-
-// short cuts a text that others wrote to what fits a log line, and keeps it on one line.
-func short(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > maxMessageBytes {
-		text = strings.ToValidUTF8(text[:maxMessageBytes], "") + "..."
-	}
-	return text
 }

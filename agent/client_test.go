@@ -158,14 +158,6 @@ func TestClientWithoutItsFiles(t *testing.T) {
 	}
 }
 
-func TestShort(t *testing.T) {
-	for in, want := range map[string]string{"a\n\tb  c": "a b c", "": "", strings.Repeat("ä", 600): strings.Repeat("ä", 512) + "..."} {
-		if got := short(in); got != want {
-			t.Errorf("%q became %q", in, got)
-		}
-	}
-}
-
 // FuzzDecodeRequest: no answer makes it panic, and what it accepts has what the
 // binding of an answer to a request rests on.
 func FuzzDecodeRequest(f *testing.F) {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
 const (
@@ -199,7 +201,7 @@ func (m *Manager) install(now time.Time) error {
 		}
 		m.candidate = nil
 		m.notes.set(distrustTopic, "")
-		return m.refuse(now, &RequestError{Name: pair.request, Verdict: "Unusable", Reason: "Untrusted", Message: short(err.Error())})
+		return m.refuse(now, &RequestError{Name: pair.request, Verdict: "Unusable", Reason: "Untrusted", Message: excerpt.Line(err.Error(), maxMessageBytes)})
 	}
 	if !m.write(pair, now) {
 		return nil

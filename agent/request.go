@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
 const requestKind = "CertificateSigningRequest"
@@ -79,7 +81,7 @@ func (r *Request) condition(kind string) *RequestCondition {
 func (r *Request) verdict() error {
 	for _, kind := range []string{"Denied", "Failed"} {
 		if c := r.condition(kind); c != nil {
-			return &RequestError{Name: r.Metadata.Name, Verdict: kind, Reason: short(c.Reason), Message: short(c.Message)}
+			return &RequestError{Name: r.Metadata.Name, Verdict: kind, Reason: excerpt.Line(c.Reason, maxMessageBytes), Message: excerpt.Line(c.Message, maxMessageBytes)}
 		}
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
 const (
@@ -99,7 +101,7 @@ func (r *requester) attempt(ctx context.Context) (*Pair, error) {
 		return nil, err
 	}
 	unusable := func(err error) error {
-		return &RequestError{Name: request.Metadata.Name, Verdict: "Unusable", Reason: "BadCertificate", Message: short(err.Error())}
+		return &RequestError{Name: request.Metadata.Name, Verdict: "Unusable", Reason: "BadCertificate", Message: excerpt.Line(err.Error(), maxMessageBytes)}
 	}
 	chain, err := parseIssued(issued.Status.Certificate)
 	if err != nil {
@@ -203,7 +205,7 @@ func (r *requester) retry(ctx context.Context, log *slog.Logger, doing string, e
 	if hasCode(err, http.StatusForbidden) {
 		hint = "; the pod's ServiceAccount needs create and get on certificatesigningrequests, and the admission policies must allow the request"
 	}
-	text := doing + ": " + short(err.Error()) + hint
+	text := doing + ": " + excerpt.Line(err.Error(), maxMessageBytes) + hint
 	if r.status(text) || pause >= repeatAfter {
 		log.Warn(text, "retryIn", pause.Round(time.Millisecond))
 	}

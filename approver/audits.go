@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/excerpt"
 	"github.com/certwright/certwright/policy"
 )
 
@@ -76,7 +77,7 @@ func (a *Audits) Record(object *certificatesv1.CertificateSigningRequest, audits
 			continue
 		}
 		c.now.Denied++
-		c.now.LastDenied = &v1alpha1.AuditDenial{Request: object.Name, Time: a.second(), Message: bounded(denial(audit), maxAudit)}
+		c.now.LastDenied = &v1alpha1.AuditDenial{Request: object.Name, Time: a.second(), Message: excerpt.Of(denial(audit), maxAudit)}
 	}
 	return counted
 }

@@ -6,7 +6,6 @@ package approver
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/excerpt"
 	"github.com/certwright/certwright/policy/judge"
 )
 
@@ -88,14 +88,6 @@ func ready(c judge.Compiled, mode v1alpha1.Mode) metav1.Condition {
 		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonInvalid
 		condition.Message = fmt.Sprintf("The policy is not used until it is mended, and whom no other policy permits waits: %v.", c.Err)
 	}
-	condition.Message = bounded(condition.Message, maxMessage)
+	condition.Message = excerpt.Of(condition.Message, maxMessage)
 	return condition
-}
-
-// bounded cuts text to so many bytes, between characters, and says so by an ellipsis after them.
-func bounded(text string, bytes int) string {
-	if len(text) <= bytes {
-		return text
-	}
-	return strings.ToValidUTF8(text[:bytes], "") + "…"
 }

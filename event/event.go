@@ -10,7 +10,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +20,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
 // maxNote is the longest note in bytes that the API server takes (k8s.io/kubernetes/pkg/apis/core/validation/events.go).
@@ -58,7 +59,7 @@ func (t Teller) tell(ctx context.Context, csr *certificatesv1.CertificateSigning
 		Action:              "Certificate",
 		Reason:              reason,
 		Type:                kind,
-		Note:                shorten(note, maxNote),
+		Note:                excerpt.WithEnd(note, maxNote, "… (cut: see kubectl get csr -o yaml)"),
 		Regarding: corev1.ObjectReference{
 			APIVersion: certificatesv1.SchemeGroupVersion.String(),
 			Kind:       "CertificateSigningRequest",
@@ -81,19 +82,4 @@ func name(csr *certificatesv1.CertificateSigningRequest, reason string) string {
 		return fmt.Sprintf("request.%016x", h.Sum64())
 	}
 	return full
-}
-
-// shorten cuts text to at most limit bytes, at a whole character, and says so at its end. What is not UTF-8, as in the
-// words of a broken backend, is marked.
-func shorten(text string, limit int) string {
-	const end = "… (cut: see kubectl get csr -o yaml)"
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) <= limit {
-		return text
-	}
-	cut := limit - len(end)
-	for cut > 0 && text[cut]&0xC0 == 0x80 {
-		cut--
-	}
-	return text[:cut] + end
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/excerpt"
 )
 
 // Verdict is what policies say to a request.
@@ -124,7 +125,7 @@ func (d Decision) Message() string {
 			}
 			parts = append(parts, fmt.Sprintf("CertificatePolicy %q: %s.", denial.Policy, strings.Join(violations, "; ")))
 		}
-		return cut(strings.Join(parts, " "), maxMessage)
+		return excerpt.Of(strings.Join(parts, " "), maxMessage)
 	default:
 		message := "No CertificatePolicy selects this requester for this signerName"
 		if len(d.Audits) > 0 {
@@ -132,14 +133,6 @@ func (d Decision) Message() string {
 		}
 		return message + "."
 	}
-}
-
-// cut shortens text to so many bytes, between characters.
-func cut(text string, bytes int) string {
-	if len(text) <= bytes {
-		return text
-	}
-	return strings.ToValidUTF8(text[:bytes-len("…")], "") + "…"
 }
 
 // Decide asks the policies about a request. One policy must permit all of it: what one allows and what another allows are

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/excerpt"
 	"github.com/certwright/certwright/policy/expression"
 )
 
@@ -160,7 +161,7 @@ func unevaluated(err error) string {
 
 // plain makes one line of a text: for errors may quote the request, and expressions have many lines.
 func plain(text string) string {
-	return cut(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }), " "), maxPlain)
+	return excerpt.Of(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }), " "), maxPlain)
 }
 
 // maxPlain leaves room for other violations in a message, in bytes.

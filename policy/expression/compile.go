@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
 const (
@@ -103,9 +105,7 @@ func mistake(issue *cel.Error) string {
 
 // printable bounds what CEL says, which may quote the expression and the request.
 func printable(message string) string {
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "..."
-	}
+	message = excerpt.Of(message, maxMessage)
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar

@@ -46,7 +46,7 @@ func TestBool(t *testing.T) {
 		{"quotes what cannot be printed", "{'a': 1}['\\u001b[31m'] == 1", sample(), false, "evaluating: no such key: \uFFFD[31m"},
 		{
 			"quotes what is long", "lists.range(1000).map(i, 'a').join() in {'a': 1} || {'a': 1}[lists.range(1000).map(i, 'b').join()] == 1",
-			sample(), false, "evaluating: no such key: " + strings.Repeat("b", 512-len("no such key: ")) + "...",
+			sample(), false, "evaluating: no such key: " + strings.Repeat("b", 512-len("no such key: ")-len("…")) + "…",
 		},
 		{"dyn", "dyn(request.key.size) == 256 ? true : dyn(false) == 1", sample(), true, ""},
 	}

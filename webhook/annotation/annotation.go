@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
 // Prefix starts the key of every annotation that is addressed to Certwright.
@@ -242,8 +244,5 @@ func NotAllowed(value, allowed string) string {
 // Shorten keeps a refusal readable when the value is not.
 func Shorten(value string) string {
 	const most = 100
-	if len(value) <= most {
-		return value
-	}
-	return strings.ToValidUTF8(value[:most], "") + "…"
+	return excerpt.Of(value, most)
 }

@@ -124,7 +124,7 @@ func TestParseRefuses(t *testing.T) {
 		"no containers":       {Containers, "", `"" is not allowed, use the names of one or more containers of the pod, or leave the annotation out for all of them`},
 		"bad container":       {Containers, "a b", `"a b" is not allowed, ` + names},
 		"unknown annotation":  {Prefix + "dns-name", "x", "unknown, use one of " + known},
-		"long value":          {Delivery, strings.Repeat("x", 5000), `"` + strings.Repeat("x", 100) + `…" is not allowed, use auto, agent or init`},
+		"long value":          {Delivery, strings.Repeat("x", 5000), `"` + strings.Repeat("x", 97) + `…" is not allowed, use auto, agent or init`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse(map[string]string{AutoTLS: signer, test.key: test.value})

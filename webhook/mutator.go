@@ -13,18 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/trust"
 	"github.com/certwright/certwright/webhook/annotation"
-)
-
-// Distribution is the way in which trust bundles reach the pods of a cluster.
-type Distribution string
-
-const (
-	// ClusterTrustBundle projects the signer's ClusterTrustBundle (KEP-3257).
-	ClusterTrustBundle Distribution = "ClusterTrustBundle"
-	// ConfigMap projects v1alpha1.TrustConfigMap of the pod's namespace, for
-	// clusters that serve no ClusterTrustBundles.
-	ConfigMap Distribution = "ConfigMap"
 )
 
 // Mutator puts the agent into the pods that ask. All fields are required.
@@ -35,8 +25,8 @@ type Mutator struct {
 	TrustDomain string
 	// ClusterDomain is the DNS domain of the cluster, such as cluster.local.
 	ClusterDomain string
-	// Trust says where the agent finds the trust bundle.
-	Trust Distribution
+	// Trust says where the agent finds the trust bundle: not trust.Auto.
+	Trust trust.Distribution
 }
 
 // Validate checks the fields, so that a mistake shows when the webhook starts
@@ -49,8 +39,8 @@ func (m Mutator) Validate() error {
 		return fmt.Errorf("trust domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.TrustDomain)
 	case !annotation.IsDomain(m.ClusterDomain):
 		return fmt.Errorf("cluster domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.ClusterDomain)
-	case m.Trust != ClusterTrustBundle && m.Trust != ConfigMap:
-		return fmt.Errorf("trust distribution: %q is not allowed, use %s or %s", m.Trust, ClusterTrustBundle, ConfigMap)
+	case m.Trust != trust.DistributedClusterTrustBundle && m.Trust != trust.DistributedConfigMap:
+		return fmt.Errorf("trust distribution: %q is not allowed, use %s or %s", m.Trust, trust.DistributedClusterTrustBundle, trust.DistributedConfigMap)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/trust"
 	"github.com/certwright/certwright/webhook/annotation"
 )
 
@@ -251,9 +252,9 @@ func TestRestrictedStaysRestricted(t *testing.T) {
 		return policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec))
 	}
 	for _, delivery := range []annotation.Way{annotation.DeliveryAgent, annotation.DeliveryInit} {
-		for _, trust := range []Distribution{ClusterTrustBundle, ConfigMap} {
+		for _, way := range []trust.Distribution{trust.DistributedClusterTrustBundle, trust.DistributedConfigMap} {
 			m := testMutator
-			m.Trust = trust
+			m.Trust = way
 			pod := newPod(annotate(annotation.Delivery, string(delivery)), func(pod *corev1.Pod) {
 				pod.Spec.SecurityContext = &corev1.PodSecurityContext{
 					RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -269,7 +270,7 @@ func TestRestrictedStaysRestricted(t *testing.T) {
 				t.Fatal(err)
 			}
 			if result := judge(pod); !result.Allowed {
-				t.Errorf("delivery %s, trust %s: not restricted any more: %s", delivery, trust, result.ForbiddenDetail())
+				t.Errorf("delivery %s, trust %s: not restricted any more: %s", delivery, way, result.ForbiddenDetail())
 			}
 		}
 	}

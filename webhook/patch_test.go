@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"sigs.k8s.io/yaml"
+
+	"github.com/certwright/certwright/trust"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -24,7 +26,7 @@ var testMutator = Mutator{
 	AgentImage:    "certwright/certwright-agent:v1",
 	TrustDomain:   "cluster.local",
 	ClusterDomain: "cluster.local",
-	Trust:         ClusterTrustBundle,
+	Trust:         trust.DistributedClusterTrustBundle,
 }
 
 // readInput reads a pod, and the Services after it, from a file of YAML documents.
@@ -107,7 +109,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := testMutator
 			if strings.HasPrefix(name, "configmap-") {
-				m.Trust = ConfigMap
+				m.Trust = trust.DistributedConfigMap
 			}
 			raw, services := readInput(t, file)
 			facts := Facts{Namespace: "shop", Services: services}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/trust"
 )
 
 const (
@@ -71,7 +72,7 @@ func (m Mutator) volumes(signerName string) []corev1.Volume {
 // trustSource is optional: the pod may start before the bundle is published, and
 // the agent waits for it and can say so.
 func (m Mutator) trustSource(signerName string) corev1.VolumeProjection {
-	if m.Trust == ConfigMap {
+	if m.Trust == trust.DistributedConfigMap {
 		return corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{
 			LocalObjectReference: corev1.LocalObjectReference{Name: v1alpha1.TrustConfigMap},
 			Items:                []corev1.KeyToPath{{Key: v1alpha1.TrustConfigMapKey(signerName), Path: trustFile}},

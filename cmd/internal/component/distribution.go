@@ -9,8 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -19,7 +17,6 @@ import (
 
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/trust"
-	"github.com/certwright/certwright/webhook"
 )
 
 // distribution says how trust bundles reach pods. Signer and webhook find it out in the same way, so that the one mounts
@@ -34,7 +31,8 @@ func addDistributionFlag(cmd *cobra.Command, value *string) {
 		"how trust bundles reach pods: clustertrustbundle, configmap, or auto for the first where v1 is served and every kubelet is 1.37 or newer")
 }
 
-func detectDistribution(ctx context.Context, config *rest.Config, flag string) (distribution, error) {
+// detectDistribution reads nodes from the reader, which is no cache.
+func detectDistribution(ctx context.Context, config *rest.Config, reader client.Reader, flag string) (distribution, error) {
 	wanted, err := trust.ParseDistribution(flag)
 	if err != nil {
 		return distribution{}, fmt.Errorf("--trust-distribution: %w", err)
@@ -42,14 +40,6 @@ func detectDistribution(ctx context.Context, config *rest.Config, flag string) (
 	api, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return distribution{}, fmt.Errorf("setting up discovery: %w", err)
-	}
-	nodes := runtime.NewScheme()
-	if err := corev1.AddToScheme(nodes); err != nil {
-		return distribution{}, err
-	}
-	reader, err := client.New(config, client.Options{Scheme: nodes})
-	if err != nil {
-		return distribution{}, fmt.Errorf("setting up a client for nodes: %w", err)
 	}
 	d := distribution{detector: trust.Detector{Want: wanted, API: api, Nodes: reader, Clock: clock.RealClock{}}}
 	d.Choice, err = d.detector.Detect(ctx)
@@ -75,12 +65,4 @@ func (d distribution) publisher(mgr ctrl.Manager) (signer.Publisher, error) {
 	}
 	publisher := trust.NewConfigMaps(mgr.GetClient(), clock.RealClock{})
 	return publisher, publisher.SetupWithManager(mgr)
-}
-
-// mounted returns what the webhook mounts in this way.
-func (d distribution) mounted() webhook.Distribution {
-	if d.Distribution == trust.DistributedClusterTrustBundle {
-		return webhook.ClusterTrustBundle
-	}
-	return webhook.ConfigMap
 }

@@ -29,7 +29,7 @@ func newSigner(openKey ca.OpenKey) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			detected, err := detectDistribution(cmd.Context(), mgr.GetConfig(), trustDistribution)
+			detected, err := detectDistribution(cmd.Context(), mgr.GetConfig(), mgr.GetAPIReader(), trustDistribution)
 			if err != nil {
 				return err
 			}

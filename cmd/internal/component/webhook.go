@@ -31,18 +31,18 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 				return err
 			}
 			log := logger()
-			detected, err := detectDistribution(cmd.Context(), config, trustDistribution)
-			if err != nil {
-				return err
-			}
 			kinds := scheme()
 			reader, err := client.New(config, client.Options{Scheme: kinds})
 			if err != nil {
-				return fmt.Errorf("setting up a client for Signers: %w", err)
+				return fmt.Errorf("setting up a client for nodes and Signers: %w", err)
+			}
+			detected, err := detectDistribution(cmd.Context(), config, reader, trustDistribution)
+			if err != nil {
+				return err
 			}
 			server, err := webhook.New(config, webhook.Options{
 				Mutator: webhook.Mutator{
-					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain, Trust: detected.mounted(),
+					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain, Trust: detected.Distribution,
 				},
 				Validators:             validation.Handlers(kinds, reader, backends{client: reader, reader: reader, namespace: namespace, openKey: openKey}.make),
 				Namespace:              namespace,

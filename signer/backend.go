@@ -17,7 +17,11 @@ import (
 // Sign returns the chain, leaf first, without the root unless the root signed the leaf and is asked for by the backend's
 // configuration. The request's Duration is the lifetime that was granted: the leaf may live shorter, never longer. Signing
 // the same request twice is safe. The error is a *PermanentError for what can never succeed, a *PendingError for what
-// needs time, and anything else for trouble, which is tried again with backoff.
+// needs time, a *RequestError for trouble that is this request's alone, and anything else for trouble of the backend, which is
+// tried again with backoff.
+//
+// Sign keeps to ctx, which ends at the backend's timeout, and is called by many at once. A Backend that is an io.Closer is closed
+// when its Signer no longer uses it, after its last call returned.
 //
 // A backend never touches the status of a request, and never decides whether a request is permitted.
 type Backend interface {
@@ -40,6 +44,12 @@ type Expirer interface {
 	NotAfter(ctx context.Context) (time.Time, error)
 }
 
+// RenewalAdviser is a Backend that knows when a certificate should be renewed, such as by the renewal information of an ACME
+// server (RFC 9773). The zero time is no advice.
+type RenewalAdviser interface {
+	RenewAt(ctx context.Context, leaf *x509.Certificate) (time.Time, error)
+}
+
 // PermanentError says that a backend will never sign this request, such as when the CA's name constraints forbid a name.
 type PermanentError struct{ Err error }
 
@@ -56,10 +66,20 @@ func (e *PendingError) Error() string {
 	return fmt.Sprintf("%s; asking again in %s", e.Reason, e.After)
 }
 
-// CheckError says why a backend cannot sign now. Reason is in CamelCase and fit for a condition, such as "CAExpired".
+// RequestError says that a backend is well but cannot sign this request now, for a reason that its requester may have a hand in,
+// such as a name that cannot be validated yet. The next backend is asked, and this one again after some minutes; it is never
+// taken out of service for it.
+type RequestError struct{ Err error }
+
+func (e *RequestError) Error() string { return e.Err.Error() }
+func (e *RequestError) Unwrap() error { return e.Err }
+
+// CheckError says why a backend cannot sign now. Reason is in CamelCase and fit for a condition, such as "CAExpired". Signs is true
+// if the backend signs all the same, and only wants a person to look.
 type CheckError struct {
 	Reason string
 	Err    error
+	Signs  bool
 }
 
 func (e *CheckError) Error() string { return e.Err.Error() }

@@ -48,13 +48,7 @@ type Signer struct {
 	signerName string
 	generation int64
 	limits     limits
-	backends   []namedBackend
-}
-
-type namedBackend struct {
-	Backend
-	name   string
-	config BackendConfig
+	members    []*member
 }
 
 // NewRegistry returns a registry that reads Signers from a cache with the index v1alpha1.IndexSignerName.
@@ -72,19 +66,23 @@ func (r *Registry) Lookup(ctx context.Context, signerName string) (*Signer, erro
 }
 
 // owner returns the Signer that owns a signerName: the oldest, should there be several, so that a later one takes nothing
-// away from it.
+// away from it. It belongs to the cache: do not modify it.
 func (r *Registry) owner(ctx context.Context, signerName string) (*v1alpha1.Signer, error) {
 	var list v1alpha1.SignerList
-	if err := r.reader.List(ctx, &list, client.MatchingFields{v1alpha1.IndexSignerName: signerName}); err != nil {
+	if err := r.reader.List(ctx, &list, client.MatchingFields{v1alpha1.IndexSignerName: signerName}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing signers: %w", err)
 	}
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	oldest := slices.MinFunc(list.Items, func(a, b v1alpha1.Signer) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
-	return &oldest, nil
+	oldest := &list.Items[0]
+	for i := range list.Items[1:] {
+		other := &list.Items[i+1]
+		if cmp.Or(other.CreationTimestamp.Compare(oldest.CreationTimestamp.Time), cmp.Compare(other.Name, oldest.Name)) < 0 {
+			oldest = other
+		}
+	}
+	return oldest, nil
 }
 
 // load returns the Signer made from the object, from before if its spec is the same.
@@ -100,13 +98,15 @@ func (r *Registry) load(object *v1alpha1.Signer) (*Signer, error) {
 		return nil, err
 	}
 	r.known[object.UID] = s
+	known.close(s)
 	return s, nil
 }
 
 // Check checks what can be known of a Signer without a cluster: its signerName, its limits and the configuration of its
 // backends. The error holds a *field.Error for each field that is wrong.
 func Check(object *v1alpha1.Signer, newBackend NewBackend) error {
-	_, err := (*Signer)(nil).next(object, newBackend)
+	s, err := (*Signer)(nil).next(object, newBackend)
+	s.close(nil)
 	return err
 }
 
@@ -130,34 +130,46 @@ func (s *Signer) next(object *v1alpha1.Signer, newBackend NewBackend) (*Signer, 
 	if len(object.Spec.Backends) == 0 {
 		wrong(ReasonBackendInvalid, field.Required(spec.Child("backends"), "at least one is needed"))
 	}
-	for i, entry := range object.Spec.Backends {
-		config := BackendConfig{Signer: object.Name, SignerName: object.Spec.SignerName, IsCA: object.Spec.Limits.IsCA, Backend: entry}
-		backend := s.backend(config)
-		if backend == nil {
-			var err error
-			if backend, err = newBackend(config); err != nil {
-				wrong(ReasonBackendInvalid, field.Invalid(spec.Child("backends").Index(i), entry.Name, err.Error()))
-			}
+	for i := range object.Spec.Backends {
+		config := BackendConfig{Signer: object.Name, SignerName: object.Spec.SignerName, IsCA: object.Spec.Limits.IsCA, Backend: object.Spec.Backends[i]}
+		m := s.member(config)
+		if m == nil {
+			config.Backend = *config.Backend.DeepCopy()
+			m, list = newMember(config, newBackend, spec.Child("backends").Index(i))
+			wrong(ReasonBackendInvalid, list...)
 		}
-		made.backends = append(made.backends, namedBackend{Backend: backend, name: entry.Name, config: config})
+		made.members = append(made.members, m)
 	}
 	if err := errs.ToAggregate(); err != nil {
+		made.close(s)
 		return nil, &CheckError{Reason: reason, Err: err}
 	}
 	return made, nil
 }
 
-// backend returns the Signer's backend that was made from the same configuration, or nil.
-func (s *Signer) backend(config BackendConfig) Backend {
+// member returns the Signer's backend that was made from the same configuration, or nil.
+func (s *Signer) member(config BackendConfig) *member {
 	if s == nil {
 		return nil
 	}
-	for _, b := range s.backends {
-		if equality.Semantic.DeepEqual(b.config, config) {
-			return b.Backend
+	for _, m := range s.members {
+		if equality.Semantic.DeepEqual(m.config, config) {
+			return m
 		}
 	}
 	return nil
+}
+
+// close closes those backends of s that are not kept by the other one; each may be nil.
+func (s *Signer) close(other *Signer) {
+	if s == nil {
+		return
+	}
+	for _, m := range s.members {
+		if other == nil || !slices.Contains(other.members, m) {
+			m.close()
+		}
+	}
 }
 
 // former returns the signerNames of the Signers that had this name and are gone: all but the one with the UID that has it
@@ -178,5 +190,6 @@ func (r *Registry) former(name string, now types.UID) map[types.UID]string {
 func (r *Registry) forget(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.known[uid].close(nil)
 	delete(r.known, uid)
 }

@@ -99,9 +99,9 @@ func TestOnlyBackendsThatChangeAreMadeAnew(t *testing.T) {
 			if kept := after == before; kept != (changed.Generation < 2) {
 				t.Errorf("it is the Signer from before: %t", kept)
 			}
-			for _, b := range after.backends {
-				i := slices.IndexFunc(before.backends, func(old namedBackend) bool { return old.name == b.name })
-				if same := i >= 0 && before.backends[i].Backend == b.Backend; same == slices.Contains(c.made, b.name) {
+			for _, b := range after.members {
+				i := slices.IndexFunc(before.members, func(old *member) bool { return old.name == b.name })
+				if same := i >= 0 && before.members[i] == b; same == slices.Contains(c.made, b.name) {
 					t.Errorf("backend %s is the one before: %t", b.name, same)
 				}
 			}

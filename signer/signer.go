@@ -133,38 +133,41 @@ func (r *Reconciler) sign(ctx context.Context, object *certificatesv1.Certificat
 // ask asks the backends in order. The next one is asked when one is in trouble, not when it refuses.
 func (r *Reconciler) ask(ctx context.Context, req csr.Request, signer *Signer) ([]*x509.Certificate, error) {
 	var troubles []error
-	for _, b := range signer.backends {
+	for _, m := range signer.members {
 		start := r.Clock.Now()
-		chain, err := r.verified(ctx, b, req)
-		r.Metrics.called(signer.signerName, b.name, err, r.Clock.Since(start))
+		chain, err := r.verified(ctx, m, req)
+		r.Metrics.called(signer.signerName, m.name, err, r.Clock.Since(start))
 		var permanent *PermanentError
 		var pending *PendingError
 		switch {
 		case err == nil:
 			return chain, nil
 		case errors.As(err, &permanent):
-			return nil, &refusal{reason: ReasonBackendRefuse, message: fmt.Sprintf("Backend %q refuses: %v.", b.name, permanent)}
+			return nil, &refusal{reason: ReasonBackendRefuse, message: fmt.Sprintf("Backend %q refuses: %v.", m.name, permanent)}
 		case errors.As(err, &pending):
 			return nil, pending
 		}
-		troubles = append(troubles, fmt.Errorf("backend %s: %w", b.name, err))
+		troubles = append(troubles, fmt.Errorf("backend %s: %w", m.name, err))
 	}
 	return nil, errors.Join(troubles...)
 }
 
 // verified asks one backend and verifies what it returns.
-func (r *Reconciler) verified(ctx context.Context, b namedBackend, req csr.Request) ([]*x509.Certificate, error) {
-	chain, err := b.Sign(ctx, req)
+func (r *Reconciler) verified(ctx context.Context, m *member, req csr.Request) ([]*x509.Certificate, error) {
+	release, err := m.use()
 	if err != nil {
 		return nil, err
 	}
-	var anchors []*x509.Certificate
-	if anchorer, ok := b.Backend.(TrustAnchorer); ok {
-		if anchors, err = anchorer.TrustAnchors(ctx); err != nil {
-			return nil, fmt.Errorf("reading trust anchors: %v", err) //nolint:errorlint // not wrapped: whatever it is, it is no verdict on the request
-		}
+	defer release()
+	chain, err := m.backend.Sign(ctx, req)
+	if err != nil {
+		return nil, err
 	}
-	verified, err := verify(chain, anchors, req, r.Clock.Now())
+	anchors, err := m.anchors(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading trust anchors: %v", err) //nolint:errorlint // not wrapped: whatever it is, it is no verdict on the request
+	}
+	verified, err := Verify(chain, anchors, req, r.Clock.Now())
 	if err != nil {
 		return nil, fmt.Errorf("verifying the returned chain: %w", err)
 	}

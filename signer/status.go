@@ -97,10 +97,10 @@ func (r *StatusReconciler) check(ctx context.Context, object *v1alpha1.Signer) e
 	var troubles []error
 	before := object.Status.Backends
 	object.Status.Backends, object.Status.CANotAfter = nil, nil
-	for _, b := range signer.backends {
-		known, err := inspect(ctx, b, before)
+	for _, m := range signer.members {
+		known, err := inspect(ctx, m, before)
 		if err != nil {
-			troubles = append(troubles, fmt.Errorf("backend %s: %w", b.name, err))
+			troubles = append(troubles, fmt.Errorf("backend %s: %w", m.name, err))
 		}
 		if known == nil {
 			continue
@@ -121,23 +121,21 @@ func (r *StatusReconciler) check(ctx context.Context, object *v1alpha1.Signer) e
 
 // inspect asks one backend whether it can sign, with which root and until when. While it does not know that, it is what it
 // was before; nil if there was nothing.
-func inspect(ctx context.Context, b namedBackend, before []v1alpha1.BackendStatus) (known *v1alpha1.BackendStatus, err error) {
-	if i := slices.IndexFunc(before, func(s v1alpha1.BackendStatus) bool { return s.Name == b.name }); i >= 0 {
+func inspect(ctx context.Context, m *member, before []v1alpha1.BackendStatus) (known *v1alpha1.BackendStatus, err error) {
+	if i := slices.IndexFunc(before, func(s v1alpha1.BackendStatus) bool { return s.Name == m.name }); i >= 0 {
 		known = before[i].DeepCopy()
 	}
-	anchorer, hasAnchors := b.Backend.(TrustAnchorer)
-	expirer, expires := b.Backend.(Expirer)
-	if hasAnchors && expires {
-		anchors, anchorsErr := anchorer.TrustAnchors(ctx)
+	if expirer, expires := m.backend.(Expirer); expires {
+		anchors, anchorsErr := m.anchors(ctx)
 		notAfter, expiryErr := expirer.NotAfter(ctx)
 		if anchorsErr == nil && expiryErr == nil && len(anchors) > 0 {
 			known = &v1alpha1.BackendStatus{
-				Name: b.name, Root: fmt.Sprintf("%x", sha256.Sum256(anchors[0].Raw)),
+				Name: m.name, Root: fmt.Sprintf("%x", sha256.Sum256(anchors[0].Raw)),
 				CANotAfter: &metav1.Time{Time: notAfter.Truncate(time.Second)}, // as precise as the API keeps it
 			}
 		}
 	}
-	if c, ok := b.Backend.(Checker); ok {
+	if c, ok := m.backend.(Checker); ok {
 		return known, c.Check(ctx)
 	}
 	return known, nil
@@ -147,14 +145,13 @@ func inspect(ctx context.Context, b namedBackend, before []v1alpha1.BackendStatu
 // without them would break those who verify what that backend signed.
 func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *v1alpha1.Signer) error {
 	var anchors []*x509.Certificate
-	for _, b := range signer.backends {
-		a, ok := b.Backend.(TrustAnchorer)
-		if !ok {
-			return nil
-		}
-		found, err := a.TrustAnchors(ctx)
+	for _, m := range signer.members {
+		found, err := m.anchors(ctx)
 		if err != nil {
-			return fmt.Errorf("backend %s: reading trust anchors: %w", b.name, err)
+			return fmt.Errorf("backend %s: reading trust anchors: %w", m.name, err)
+		}
+		if len(found) == 0 {
+			return nil
 		}
 		anchors = append(anchors, found...)
 	}

@@ -40,11 +40,11 @@ var knownExtensions = []asn1.ObjectIdentifier{
 	{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}, // signed certificate timestamps
 }
 
-// verify checks what a backend returned against the request with its granted lifetime. Whatever a backend does, a
-// certificate for another key, with other names, more usages or a longer life never leaves the signer. Where the backend
-// knows its trust anchors, the chain must lead to one of them. Only what verify returns was verified: its certificates are
-// parsed from the bytes that are written.
-func verify(chain, anchors []*x509.Certificate, req csr.Request, now time.Time) ([]*x509.Certificate, error) {
+// Verify checks what a backend returned against the request with its granted lifetime. Whatever a backend does, a
+// certificate for another key, with other names, more usages or a longer life never leaves the signer. If anchors are given,
+// the chain must lead to one of them. Only what Verify returns was verified: its certificates are parsed from the bytes that
+// are written.
+func Verify(chain, anchors []*x509.Certificate, req csr.Request, now time.Time) ([]*x509.Certificate, error) {
 	chain, err := reparse(chain)
 	if err != nil {
 		return nil, err

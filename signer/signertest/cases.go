@@ -4,10 +4,10 @@
 package signertest
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,18 +15,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 
 	"github.com/certwright/certwright/csr"
-	"github.com/certwright/certwright/signer"
 )
 
 func (s Subject) testKeys(t *testing.T) {
 	for _, algorithm := range []string{"RSA-2048", "ECDSA-P256", "ECDSA-P384", "ECDSA-P521", "Ed25519"} {
 		t.Run(algorithm, func(t *testing.T) {
-			s.issue(t, Request(t, Key(t, algorithm), dnsRequest(), nil, time.Hour))
+			s.try(t, s.request(t, algorithm, dnsRequest(), nil))
 		})
 	}
 }
@@ -34,7 +32,7 @@ func (s Subject) testKeys(t *testing.T) {
 func (s Subject) testNames(t *testing.T) {
 	spiffe := []*url.URL{{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/shop/sa/web"}}
 	var hundreds []string
-	for i := range 300 {
+	for i := range cmp.Or(s.Cannot.MoreNames, 300) {
 		hundreds = append(hundreds, fmt.Sprintf("n%d.web.shop.svc", i))
 	}
 	for name, template := range map[string]*x509.CertificateRequest{
@@ -42,6 +40,7 @@ func (s Subject) testNames(t *testing.T) {
 		"wildcard":             {DNSNames: []string{"*.web.example.com"}},
 		"single label":         {DNSNames: []string{"web"}},
 		"hundreds of names":    {DNSNames: hundreds},
+		"one more":             {DNSNames: append([]string{"more.web.shop.svc"}, hundreds...)},
 		"IPv4 and IPv6":        {IPAddresses: []net.IP{net.IPv4(198, 18, 0, 7), net.ParseIP("2001:db8::7")}},
 		"SPIFFE ID":            {URIs: spiffe},
 		"email address":        {EmailAddresses: []string{"ops@example.com"}},
@@ -50,11 +49,12 @@ func (s Subject) testNames(t *testing.T) {
 		"common name only":     {Subject: pkix.Name{CommonName: "system:node:worker-1", Organization: []string{"system:nodes"}}},
 		"64 characters of CN":  {Subject: pkix.Name{CommonName: strings.Repeat("n", 64)}, DNSNames: []string{"web.example.com"}},
 		"two organizations":    {Subject: pkix.Name{Organization: []string{"a", "b"}, OrganizationalUnit: []string{"c"}}, DNSNames: []string{"web.example.com"}},
+		"CN among the SANs":    {Subject: pkix.Name{CommonName: "web.example.com"}, DNSNames: []string{"www.example.com", "web.example.com"}},
 		"CN outside the SANs":  {Subject: pkix.Name{CommonName: "other.example.com"}, DNSNames: []string{"web.example.com"}},
 		"subject of all kinds": {Subject: pkix.Name{Country: []string{"NO"}, Province: []string{"Viken"}, Locality: []string{"Moss"}, StreetAddress: []string{"Kai 1"}, PostalCode: []string{"1530"}, SerialNumber: "42", CommonName: "web"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.issue(t, Request(t, Key(t, "ECDSA-P256"), template, nil, time.Hour))
+			s.try(t, s.request(t, s.easiest(), template, nil))
 		})
 	}
 }
@@ -67,7 +67,7 @@ func (s Subject) testUsages(t *testing.T) {
 		{certificatesv1.UsageDigitalSignature},
 	} {
 		t.Run(fmt.Sprint(usages), func(t *testing.T) {
-			s.issue(t, Request(t, Key(t, "RSA-2048"), dnsRequest(), usages, time.Hour))
+			s.try(t, s.request(t, "RSA-2048", dnsRequest(), usages))
 		})
 	}
 }
@@ -75,26 +75,26 @@ func (s Subject) testUsages(t *testing.T) {
 func (s Subject) testCA(t *testing.T) {
 	template := CARequest("Shop issuing CA")
 	template.URIs = []*url.URL{{Scheme: "spiffe", Host: "cluster.local"}}
-	req := Request(t, Key(t, "ECDSA-P256"), template, []certificatesv1.KeyUsage{certificatesv1.UsageCertSign, certificatesv1.UsageCRLSign}, time.Hour)
+	req := s.request(t, s.easiest(), template, []certificatesv1.KeyUsage{certificatesv1.UsageCertSign, certificatesv1.UsageCRLSign})
 	if s.IsCA {
-		s.issue(t, req)
+		s.try(t, req)
 		return
 	}
-	_, err := s.Backend.Sign(t.Context(), req)
-	var permanent *signer.PermanentError
-	if !errors.As(err, &permanent) {
-		t.Errorf("signing a CA certificate: got error %v, want a *signer.PermanentError", err)
-	}
+	s.refuses(t, req, append(s.Cannot.fields(req), "isCA")...)
 }
 
 // checkFields checks that the leaf holds exactly what was asked for.
-func checkFields(t *testing.T, leaf *x509.Certificate, req csr.Request) {
+func (s Subject) checkFields(t *testing.T, leaf *x509.Certificate, req csr.Request) {
 	t.Helper()
 	if k, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(req.PublicKey) {
 		t.Error("the leaf has another key than the request")
 	}
-	want := req.Subject.ToRDNSequence().String()
-	if got := leaf.Subject.ToRDNSequence().String(); got != want || len(leaf.Subject.Names) != countAttributes(req.Subject) {
+	asked := req.Subject
+	if s.Cannot.OtherCommonNames && (leaf.Subject.CommonName == "" || slices.Contains(req.DNSNames, strings.ToLower(leaf.Subject.CommonName))) {
+		asked.CommonName = leaf.Subject.CommonName
+	}
+	want := asked.ToRDNSequence().String()
+	if got := leaf.Subject.ToRDNSequence().String(); got != want || len(leaf.Subject.Names) != countAttributes(asked) {
 		t.Errorf("subject is %q with %d attributes, want %q", got, len(leaf.Subject.Names), want)
 	}
 	same(t, "DNS names", leaf.DNSNames, req.DNSNames)
@@ -106,7 +106,24 @@ func checkFields(t *testing.T, leaf *x509.Certificate, req csr.Request) {
 		addresses = append(addresses, a.Unmap())
 	}
 	same(t, "IP addresses", texts(addresses), texts(req.IPAddresses))
-	usage, extended, err := csr.X509Usages(req.Usages)
+	s.checkUsages(t, leaf, req)
+	if leaf.IsCA != req.IsCA || (!leaf.BasicConstraintsValid && !s.Cannot.BasicConstraints) {
+		t.Errorf("basic constraints valid: %t, CA: %t, want CA: %t", leaf.BasicConstraintsValid, leaf.IsCA, req.IsCA)
+	}
+	checkExtensions(t, leaf)
+	if bits := leaf.SerialNumber.BitLen(); leaf.SerialNumber.Sign() <= 0 || (bits < 64 && !s.Cannot.LongSerials) || bits > 159 {
+		t.Errorf("serial number %d: it must be positive, of 64 bits or more, and of 20 octets at most", leaf.SerialNumber)
+	}
+}
+
+// checkUsages checks that the leaf has the usages that were asked for, or those that the backend's certificates always have.
+func (s Subject) checkUsages(t *testing.T, leaf *x509.Certificate, req csr.Request) {
+	t.Helper()
+	want := req.Usages
+	if len(s.Cannot.OtherUsages) > 0 {
+		want = s.Cannot.OtherUsages
+	}
+	usage, extended, err := csr.X509Usages(want)
 	if err != nil {
 		t.Fatalf("translating usages: %v", err)
 	}
@@ -114,13 +131,6 @@ func checkFields(t *testing.T, leaf *x509.Certificate, req csr.Request) {
 		t.Errorf("key usage is %b, want %b", leaf.KeyUsage, usage)
 	}
 	same(t, "extended key usages", texts(leaf.ExtKeyUsage), texts(extended))
-	if !leaf.BasicConstraintsValid || leaf.IsCA != req.IsCA {
-		t.Errorf("basic constraints valid: %t, CA: %t, want CA: %t", leaf.BasicConstraintsValid, leaf.IsCA, req.IsCA)
-	}
-	checkExtensions(t, leaf)
-	if bits := leaf.SerialNumber.BitLen(); leaf.SerialNumber.Sign() <= 0 || bits < 64 || bits > 159 {
-		t.Errorf("serial number %d: it must be positive, of 64 bits or more, and of 20 octets at most", leaf.SerialNumber)
-	}
 }
 
 // checkExtensions checks that there is no extension beyond those of an ordinary certificate, and which are critical.

@@ -9,8 +9,8 @@ package signertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto"
 	"crypto/x509"
 	"errors"
 	"slices"
@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/csr"
@@ -35,15 +36,29 @@ type Subject struct {
 	IsCA bool
 	// MaxDuration is the longest lifetime that the backend can give. Default: a day.
 	MaxDuration time.Duration
+	// Cannot is what else the backend cannot do.
+	Cannot Cannot
 }
 
 // Run runs the suite against a backend, which is started once.
 func Run(t *testing.T, start func(t *testing.T) Subject) {
 	t.Helper()
-	s := start(t)
-	if s.MaxDuration == 0 {
-		s.MaxDuration = 24 * time.Hour
-	}
+	s := start(t).ready(t)
+	t.Run("check", s.testCheck)
+	t.Run("keys", s.testKeys)
+	t.Run("names", s.testNames)
+	t.Run("usages", s.testUsages)
+	t.Run("lifetime", s.testLifetime)
+	t.Run("CA certificates", s.testCA)
+	t.Run("cancelled context", s.testCancelled)
+	t.Run("same request twice", s.testTwice)
+	t.Run("in parallel", s.testParallel)
+}
+
+// ready fills in what the backend itself says.
+func (s Subject) ready(t *testing.T) Subject {
+	t.Helper()
+	s.MaxDuration = cmp.Or(s.MaxDuration, 24*time.Hour)
 	if a, ok := s.Backend.(signer.TrustAnchorer); ok {
 		anchors, err := a.TrustAnchors(t.Context())
 		if err != nil || len(anchors) == 0 {
@@ -56,29 +71,81 @@ func Run(t *testing.T, start func(t *testing.T) Subject) {
 	if len(s.Anchors) == 0 {
 		t.Fatal("the backend is no TrustAnchorer: Subject.Anchors must be set")
 	}
-	t.Run("check", s.testCheck)
-	t.Run("keys", s.testKeys)
-	t.Run("names", s.testNames)
-	t.Run("usages", s.testUsages)
-	t.Run("lifetime", s.testLifetime)
-	t.Run("CA certificates", s.testCA)
-	t.Run("cancelled context", s.testCancelled)
-	t.Run("same request twice", s.testTwice)
-	t.Run("in parallel", s.testParallel)
+	return s
+}
+
+// try issues what the backend can, and demands that it refuses what it cannot.
+func (s Subject) try(t *testing.T, req csr.Request) {
+	t.Helper()
+	if fields := s.Cannot.fields(req); len(fields) > 0 {
+		s.refuses(t, req, fields...)
+		return
+	}
+	s.issue(t, req)
 }
 
 // issue signs a request and checks everything that must be true of the answer to any request.
 func (s Subject) issue(t *testing.T, req csr.Request) *x509.Certificate {
 	t.Helper()
-	chain, err := s.Backend.Sign(t.Context(), req)
+	chain, err := s.sign(t, req)
 	if err != nil {
 		t.Fatalf("Sign: %v", err)
 	}
+	if _, err := signer.Verify(chain, s.Anchors, req, s.Clock.Now()); err != nil {
+		t.Fatalf("the signer does not take the chain: %v", err)
+	}
 	s.checkChain(t, chain, req)
-	checkFields(t, chain[0], req)
+	s.checkFields(t, chain[0], req)
 	s.checkValidity(t, chain[0], req)
-	lintLeaf(t, chain[0], req)
+	s.lintLeaf(t, chain[0], req)
 	return chain[0]
+}
+
+// patience is how long a request may stay pending.
+const patience = time.Minute
+
+// sign has the backend sign a request, which it may do in several steps.
+func (s Subject) sign(t *testing.T, req csr.Request) ([]*x509.Certificate, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		chain, err := s.Backend.Sign(ctx, req)
+		var pending *signer.PendingError
+		if !errors.As(err, &pending) {
+			return chain, err
+		}
+		if pending.After <= 0 || pending.Reason == "" {
+			t.Errorf("the request is pending for %s because of %q: both must be said", pending.After, pending.Reason)
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the request is pending after %s: %v", patience, pending)
+		case <-time.After(min(pending.After, time.Second)):
+		}
+	}
+}
+
+// request makes a request for what every certificate of the backend has. Without usages it asks for those of a server.
+func (s Subject) request(t *testing.T, algorithm string, template *x509.CertificateRequest, usages []certificatesv1.KeyUsage) csr.Request {
+	t.Helper()
+	if usages == nil {
+		usages = slices.Clone(serverUsages)
+		for _, u := range s.Cannot.OtherUsages {
+			if !slices.Contains(usages, u) {
+				usages = append(usages, u)
+			}
+		}
+	}
+	return Request(t, Key(t, algorithm), template, usages, cmp.Or(s.Cannot.OtherLifetimes, time.Hour))
+}
+
+// easiest is the key algorithm that requests have which are about something else.
+func (s Subject) easiest() string {
+	if slices.Contains(s.Cannot.Keys, "ECDSA-P256") {
+		return "RSA-2048"
+	}
+	return "ECDSA-P256"
 }
 
 // checkChain checks the order of the chain, that it holds no root, and that three verifiers accept it.
@@ -145,11 +212,17 @@ func (s Subject) testCheck(t *testing.T) {
 }
 
 func (s Subject) testLifetime(t *testing.T) {
-	for _, d := range []time.Duration{10 * time.Minute, time.Hour, s.MaxDuration} {
+	always := s.Cannot.OtherLifetimes
+	for _, d := range []time.Duration{10 * time.Minute, time.Hour, max(s.MaxDuration, always)} {
 		t.Run(d.String(), func(t *testing.T) {
-			leaf := s.issue(t, Request(t, Key(t, "ECDSA-P256"), dnsRequest(), nil, d))
-			if life := leaf.NotAfter.Sub(s.Clock.Now()); life < d-time.Hour {
-				t.Errorf("the leaf lives %s, more than an hour less than the %s asked for", life, d)
+			req := s.request(t, s.easiest(), dnsRequest(), nil).WithDuration(d)
+			if d < always {
+				s.refuses(t, req, "duration")
+				return
+			}
+			leaf := s.issue(t, req)
+			if life, want := leaf.NotAfter.Sub(s.Clock.Now()), cmp.Or(always, d); life < want-time.Hour {
+				t.Errorf("the leaf lives %s, more than an hour less than %s", life, want)
 			}
 		})
 	}
@@ -158,15 +231,14 @@ func (s Subject) testLifetime(t *testing.T) {
 func (s Subject) testCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := s.Backend.Sign(ctx, Request(t, Key(t, "ECDSA-P256"), dnsRequest(), nil, time.Hour))
-	var permanent *signer.PermanentError
-	if err == nil || errors.As(err, &permanent) {
+	_, err := s.Backend.Sign(ctx, s.request(t, s.easiest(), dnsRequest(), nil))
+	if err == nil || isPermanent(err) {
 		t.Errorf("Sign with a cancelled context returned %v: it must be an error, and never a permanent one", err)
 	}
 }
 
 func (s Subject) testTwice(t *testing.T) {
-	req := Request(t, Key(t, "ECDSA-P256"), dnsRequest(), nil, time.Hour)
+	req := s.request(t, s.easiest(), dnsRequest(), nil)
 	before := slices.Clone(req.DER)
 	s.issue(t, req)
 	s.issue(t, req)
@@ -177,14 +249,13 @@ func (s Subject) testTwice(t *testing.T) {
 
 func (s Subject) testParallel(t *testing.T) {
 	const n = 50
-	keys, reqs, chains, errs := make([]crypto.Signer, n), make([]csr.Request, n), make([][]*x509.Certificate, n), make([]error, n)
+	reqs, chains, errs := make([]csr.Request, n), make([][]*x509.Certificate, n), make([]error, n)
 	for i := range n {
-		keys[i] = Key(t, "ECDSA-P256")
-		reqs[i] = Request(t, keys[i], dnsRequest(), nil, time.Hour)
+		reqs[i] = s.request(t, s.easiest(), dnsRequest(), nil)
 	}
 	var wg sync.WaitGroup
 	for i := range n {
-		wg.Go(func() { chains[i], errs[i] = s.Backend.Sign(t.Context(), reqs[i]) })
+		wg.Go(func() { chains[i], errs[i] = s.sign(t, reqs[i]) })
 	}
 	wg.Wait()
 	serials := map[string]bool{}
@@ -192,7 +263,7 @@ func (s Subject) testParallel(t *testing.T) {
 		if errs[i] != nil {
 			t.Fatalf("Sign %d of %d: %v", i, n, errs[i])
 		}
-		checkFields(t, chains[i][0], reqs[i])
+		s.checkFields(t, chains[i][0], reqs[i])
 		serials[chains[i][0].SerialNumber.String()] = true
 	}
 	if len(serials) != n {

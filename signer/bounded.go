@@ -1,0 +1,56 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package signer
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// answer is what a call returned, or panicked with.
+type answer[T any] struct {
+	value    T
+	err      error
+	panicked any
+}
+
+// bounded calls f with a context that ends after the limit, and does not wait much longer for it, even if f does not keep to that: a
+// key in a device may hang where no context reaches. When f returns, be it later, release is called.
+func bounded[T any](ctx context.Context, limit time.Duration, release func(), f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	returned := make(chan answer[T], 1)
+	go func() {
+		var a answer[T]
+		defer func() {
+			a.panicked = recover()
+			release()
+			returned <- a
+		}()
+		a.value, a.err = f(ctx)
+	}()
+	select {
+	case a := <-returned:
+		return a.get()
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case a := <-returned:
+		return a.get()
+	case <-timer.C:
+		var none T
+		return none, fmt.Errorf("no answer within %s: %w", limit, ctx.Err())
+	}
+}
+
+// get returns the answer where it is waited for, a panic included.
+func (a answer[T]) get() (T, error) {
+	if a.panicked != nil {
+		panic(a.panicked)
+	}
+	return a.value, a.err
+}

@@ -28,10 +28,17 @@ images: build bin/demo bin/images ## Build the container images into bin/images/
 	bin/images-tool --out bin/images certwright=certwright/certwright:dev:bin/certwright \
 	  certwright-agent=certwright/certwright-agent:dev:bin/certwright-agent demo=certwright/demo:dev:bin/demo
 
+# Images of the servers that the end-to-end tests run beside Certwright.
+.PHONY: e2e-images
+e2e-images: images packages bin/servers
+	bin/images-tool --out bin/images $(foreach s,vaultd pebble traefik,$(s)=certwright/e2e-$(s):dev:bin/servers/$(s))
+	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named
+
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs, docs/reference.md and manifests/install.yaml
+generate: ## Generate deepcopy code, gRPC code, CRDs, docs/reference.md and manifests/install.yaml
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=manifests/crds
+	go run -C hack/tools ./proto ../..
 	go run ./hack/reference
 	@mkdir -p bin
 	{ echo '# Generated from manifests/ by make generate. Do not edit: change manifests/base and generate again.'; \
@@ -46,7 +53,7 @@ unit: packages ## Run the tests that need no cluster
 	go test -C hack/images ./...
 
 .PHONY: e2e
-e2e: images bin/cluster ## Run the end-to-end tests; KUBERNETES=1.36 chooses the older release
+e2e: e2e-images bin/cluster ## Run the end-to-end tests; KUBERNETES=1.36 chooses the older release
 	hack/with-cluster.sh once go test -tags e2e -count=1 -timeout 30m ./e2e/...
 
 .PHONY: bench
@@ -90,19 +97,23 @@ clean: ## Remove what was built; the cache of cluster programs in ~/.cache/certw
 
 .PHONY: packages
 packages: ## Install the Debian packages that the tests use
-	hack/packages.sh openssl gnutls-bin
+	hack/packages.sh openssl gnutls-bin bind9 bind9-dnsutils softhsm2
 
 .PHONY: help
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-# go build knows what changed better than make does.
-.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images
+# go build knows what changed better than make does. Without the tag, gRPC's tracing adds 12 MB to bin/certwright.
+.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers
 bin/certwright bin/certwright-agent bin/kubectl-certwright:
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
+	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 bin/demo:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./hack/demo/app
 bin/cluster:
 	@CGO_ENABLED=0 go build -C hack/cluster -o ../../bin/cluster .
 bin/images:
 	@CGO_ENABLED=0 go build -C hack/images -o ../../bin/images-tool .
+bin/servers:
+	CGO_ENABLED=0 go build -C hack/servers/vault -trimpath -ldflags '-s -w' -o ../../../$@/ ./vaultd
+	CGO_ENABLED=0 go build -C hack/servers/acme -trimpath -ldflags '-s -w' -o ../../../$@/ github.com/letsencrypt/pebble/v2/cmd/pebble
+	CGO_ENABLED=0 go build -C hack/servers/traefik -trimpath -ldflags '-s -w' -o ../../../$@/ .

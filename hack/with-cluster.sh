@@ -3,11 +3,12 @@
 # such as LOAD="kind load image-archive"); otherwise the local one, which is started if it is down.
 #
 #   hack/with-cluster.sh keep COMMAND...   leaves a cluster that it started up
-#   hack/with-cluster.sh once COMMAND...   takes a cluster that it started down again
+#   hack/with-cluster.sh once COMMAND...   takes a cluster that it started down again, and loads the servers of the tests as well
 set -euo pipefail
 mode=$1
 shift
 images=(bin/images/certwright.tar bin/images/certwright-agent.tar bin/images/demo.tar)
+[ "$mode" = keep ] || images=(bin/images/*.tar)
 if [ -n "${KUBECONFIG:-}" ]; then
   [ -z "${LOAD:-}" ] || for image in "${images[@]}"; do $LOAD "$image"; done
   exec "$@"

@@ -118,7 +118,7 @@ func TestAdmissionPoliciesAreInForce(t *testing.T) {
 	}
 	want := []string{
 		"certwright-kubernetes-signers", "certwright-pods", "certwright-request-metadata", "certwright-request-review", "certwright-request-size",
-		"certwright-request-writes", "certwright-signer-writes", "certwright-webhook-writes",
+		"certwright-request-writes", "certwright-signer-routes", "certwright-signer-writes", "certwright-webhook-writes",
 	}
 	if got := keys(policies); !slices.Equal(got, want) {
 		t.Errorf("policies %v, want %v", got, want)
@@ -154,6 +154,7 @@ func TestAdmissionPoliciesKnowTheNames(t *testing.T) {
 			account("signer"), "'" + v1alpha1.TrustConfigMap + "'",
 			"'" + strings.TrimPrefix(v1alpha1.ClusterTrustBundleName("a.b/c"), "a.b:c") + "'",
 		},
+		"certwright-signer-routes":  {account("signer"), "'" + namespace + "'", "'certwright-acme-solver'"},
 		"certwright-request-writes": {account("approver"), account("signer")},
 		"certwright-request-review": {account("approver"), "'" + v1alpha1.AnnotationReview + "'"},
 		"certwright-webhook-writes": {account("webhook"), "'" + webhook.SecretName + "'", "'" + webhook.ConfigurationName + "'"},

@@ -4,6 +4,7 @@
 package manifests
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,7 +12,9 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
 	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/cel/environment"
+	"k8s.io/apiserver/pkg/cel/library"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 )
@@ -20,7 +23,7 @@ import (
 func refuses(t *testing.T, policy string, shown map[string]any) bool {
 	t.Helper()
 	env, err := environment.MustBaseEnvSet(version.MajorMinor(1, 36)).NewExpressionsEnv().Extend(
-		cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType), cel.Variable("variables", cel.DynType))
+		cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType), cel.Variable("variables", cel.DynType), cel.Variable("authorizer", library.AuthorizerType))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +53,9 @@ func refuses(t *testing.T, policy string, shown map[string]any) bool {
 	}
 	variables := map[string]any{}
 	shown["variables"] = variables
+	shown["authorizer"] = library.NewAuthorizerVal(nil, authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
+		return authorizer.DecisionNoOpinion, "", nil
+	}))
 	for _, v := range spec.Spec.Variables {
 		variables[v.Name] = value(v.Expression)
 	}

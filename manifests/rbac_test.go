@@ -137,7 +137,9 @@ func TestGrants(t *testing.T) {
 			"* clustertrustbundles.certificates.k8s.io get,list,watch,create,update,delete",
 			"* signers/status.certwright.dev update",
 			"* configmaps create", "* configmaps=certwright-trust get,list,watch,update,delete",
-			"certwright-system secrets get,list,watch,create,update",
+			"certwright-system secrets get,list,watch,create,update,delete",
+			"certwright-system ingresses.networking.k8s.io create,delete",
+			"certwright-system httproutes.gateway.networking.k8s.io create,delete",
 			"certwright-system leases.coordination.k8s.io=certwright-signer get,update",
 		})},
 		{"webhook", serviceAccount("webhook"), []string{
@@ -204,6 +206,12 @@ func TestSeparation(t *testing.T) {
 			return g.verb == "approve" || g.resource == "certificatesigningrequests/approval"
 		}},
 		{"signer", "may read Secrets of its own namespace only", func(g grant) bool { return g.resource == "secrets" && g.scope != namespace }},
+		{"signer", "may make routes in its own namespace only", func(g grant) bool {
+			return (g.resource == "ingresses" || g.resource == "httproutes") && g.scope != namespace
+		}},
+		{"signer", "may make no token and no pod", func(g grant) bool {
+			return strings.HasPrefix(g.resource, "serviceaccounts") || g.resource == "pods" && g.verb != "get" || strings.HasPrefix(g.resource, "pods/")
+		}},
 		{"webhook", "may read no Secret but its own", func(g grant) bool {
 			return g.resource == "secrets" && (g.scope != namespace || g.name == "")
 		}},

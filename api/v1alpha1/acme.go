@@ -164,6 +164,16 @@ type DNS01 struct {
 	// +optional
 	Webhook *DNSWebhook `json:"webhook,omitempty"`
 
+	// Delegations are domains that a CNAME at _acme-challenge.NAME may lead into: there, and not at that name, the record is then
+	// written. Use domains that serve nothing else, as who controls NAME chooses what is written. Default: none, and a CNAME there
+	// is refused.
+	//
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
+	// +optional
+	Delegations []string `json:"delegations,omitempty"`
+
 	// Nameservers, as ADDRESS or ADDRESS:PORT, that are asked for zones and delegations. Default: those of the signer's pod.
 	//
 	// +kubebuilder:validation:MaxItems=8

@@ -466,6 +466,11 @@ func (in *DNS01) DeepCopyInto(out *DNS01) {
 		*out = new(DNSWebhook)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.Delegations != nil {
+		in, out := &in.Delegations, &out.Delegations
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Nameservers != nil {
 		in, out := &in.Nameservers, &out.Nameservers
 		*out = make([]string, len(*in))

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command images packs static programs into container images, as files that a cluster can load.
+// Command images packs programs into container images, as files that a cluster can load.
 package main
 
 import (
@@ -14,14 +14,15 @@ import (
 	"github.com/certwright/certwright/hack/images/image"
 )
 
-const usage = `images packs static Linux programs into container images. No container engine, base image or registry takes part.
+const usage = `images packs Linux programs into container images. No container engine, base image or registry takes part.
 
 Usage:
-  images --out DIR FILE=NAME:TAG:PROGRAM[,PROGRAM...] ...
+  images --out DIR [--libraries] FILE=NAME:TAG:PROGRAM[,PROGRAM...] ...
 
 Each argument writes one image, NAME:TAG, to DIR/FILE.tar in the format of "docker save". The programs land in the root
 folder of the image under their own names; the first one is its entrypoint. The programs run as user and group 65532,
-and the same programs always give the same bytes. Programs must be built with CGO_ENABLED=0.
+and the same programs always give the same bytes. Programs must be built with CGO_ENABLED=0; or, with --libraries, are
+packed together with the shared libraries of this machine that they need.
 
 Example:
   images --out bin/images certwright=certwright/certwright:dev:bin/certwright
@@ -33,19 +34,20 @@ Flags:
 func main() {
 	flags := flag.NewFlagSet("images", flag.ExitOnError)
 	out := flags.String("out", "", "the folder that the image files are written to; made if it is not there")
+	libraries := flags.Bool("libraries", false, "add the shared libraries of this machine that the programs need")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
 	_ = flags.Parse(os.Args[1:]) // It exits by itself on a wrong flag.
-	if err := run(*out, flags.Args()); err != nil {
+	if err := run(*out, *libraries, flags.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
 }
 
 // run writes one image file for each argument.
-func run(out string, arguments []string) error {
+func run(out string, libraries bool, arguments []string) error {
 	if out == "" || len(arguments) == 0 {
 		return fmt.Errorf("need --out DIR and at least one FILE=NAME:TAG:PROGRAM; see images --help")
 	}
@@ -57,6 +59,7 @@ func run(out string, arguments []string) error {
 		if err != nil {
 			return err
 		}
+		spec.Libraries = libraries
 		path := filepath.Join(out, file+".tar")
 		if err := image.Write(spec, path); err != nil {
 			return err

@@ -10,6 +10,9 @@ import (
 
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/cfssl"
+	"github.com/certwright/certwright/signer/external"
+	"github.com/certwright/certwright/signer/remote"
 )
 
 // backends is what the backends of all kinds are made with.
@@ -29,7 +32,13 @@ func (m backends) make(config signer.BackendConfig) (signer.Backend, error) {
 			Client: m.client, Reader: m.reader, Namespace: m.namespace, OpenKey: m.openKey,
 			Signer: config.Signer, SignerName: config.SignerName, Backend: b.Name, CA: *b.CA, IsCA: config.IsCA,
 		})
+	case b.CFSSL != nil:
+		return cfssl.New(cfssl.Options{Reader: m.client, Namespace: m.namespace, CFSSL: *b.CFSSL})
+	case b.External != nil:
+		return external.New(external.Options{
+			Secrets: remote.Secrets{Reader: m.client, Namespace: m.namespace}, SignerName: config.SignerName, Backend: b.Name, External: *b.External,
+		})
 	default:
-		return nil, errors.New("no kind of backend is set that this program knows: ca")
+		return nil, errors.New("no kind of backend is set that this program knows: ca, cfssl, external")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/certwright/certwright/cmd/internal/harden"
@@ -20,8 +21,8 @@ import (
 )
 
 // Main runs the component that the arguments of the process name, and ends the process. The keys of CAs that are kept
-// outside Kubernetes are opened by openKey; nil is for a program that cannot.
-func Main(openKey ca.OpenKey) {
+// outside Kubernetes are opened by openKey; nil is for a program that cannot. The flags are those of openKey: the signer has them.
+func Main(openKey ca.OpenKey, flags ...*pflag.FlagSet) {
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "certwright:", err)
 		os.Exit(1)
@@ -33,7 +34,7 @@ func Main(openKey ca.OpenKey) {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newApprover(), newSigner(openKey), newWebhook(openKey))
+	root.AddCommand(newApprover(), newSigner(openKey, flags...), newWebhook(openKey))
 	if err := root.ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
 		root.PrintErrln("certwright:", err)
 		os.Exit(1)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -14,7 +15,7 @@ import (
 	"github.com/certwright/certwright/signer/ca"
 )
 
-func newSigner(openKey ca.OpenKey) *cobra.Command {
+func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 	var o controllerOptions
 	var trustDistribution string
 	cmd := &cobra.Command{
@@ -59,6 +60,9 @@ func newSigner(openKey ca.OpenKey) *cobra.Command {
 		},
 	}
 	o.addFlags(cmd.Flags())
+	for _, f := range flags {
+		cmd.Flags().AddFlagSet(f)
+	}
 	addDistributionFlag(cmd, &trustDistribution)
 	return cmd
 }

@@ -1,10 +1,11 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package image packs static programs into container images without a container engine, a base image or a registry.
+// Package image packs programs into container images without a container engine, a base image or a registry.
 //
 // It promises that the same programs give the same bytes, whoever builds and whenever: an image holds one layer with
-// nothing but the programs, sorted by name, owned by root, dated at the epoch, and runs as user 65532.
+// nothing but the programs, sorted by name, owned by root, dated at the epoch, and runs as user 65532. Programs with shared
+// libraries can be packed together with those of this machine; then the bytes are the same where those are.
 package image
 
 import (
@@ -15,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -39,14 +41,16 @@ type Spec struct {
 	// Reference is the image's name with its tag, such as certwright/certwright:dev. A name without a registry is
 	// one of docker.io, as it is for a kubelet.
 	Reference string
-	// Programs are paths of static Linux programs. Each lands in the root folder under its own base name, and the
-	// first one is the entrypoint.
+	// Programs are paths of Linux programs, static ones unless Libraries is set. Each lands in the root folder under its
+	// own base name, and the first one is the entrypoint.
 	Programs []string
+	// Libraries adds the shared libraries of this machine that the programs need, where they are here.
+	Libraries bool
 }
 
 // Build packs the programs of spec into an image.
 func Build(spec Spec) (v1.Image, error) {
-	contents, err := archive(spec.Programs)
+	contents, err := archive(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -109,21 +113,31 @@ func parseReference(reference string) (name.Tag, error) {
 }
 
 // archive returns the tar archive of one layer holding the programs.
-func archive(programs []string) ([]byte, error) {
-	if len(programs) == 0 {
+func archive(spec Spec) ([]byte, error) {
+	if len(spec.Programs) == 0 {
 		return nil, errors.New("an image needs at least one program")
 	}
-	sorted := slices.SortedFunc(slices.Values(programs), func(a, b string) int {
-		return strings.Compare(filepath.Base(a), filepath.Base(b))
-	})
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for i, program := range sorted {
+	files := map[string]string{} // where it lands, to where it is
+	for _, program := range spec.Programs {
 		base := filepath.Base(program)
-		if i > 0 && base == filepath.Base(sorted[i-1]) {
+		if files[base] != "" {
 			return nil, fmt.Errorf("two programs of one image are called %s: rename one", base)
 		}
-		if err := add(w, program, base); err != nil {
+		files[base] = program
+	}
+	if spec.Libraries {
+		paths, err := libraries(spec.Programs)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			files[strings.TrimPrefix(path, "/")] = path
+		}
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := add(w, files[name], name, spec.Libraries); err != nil {
 			return nil, err
 		}
 	}
@@ -133,18 +147,21 @@ func archive(programs []string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// add appends one program to the archive under the name base.
-func add(w *tar.Writer, program, base string) error {
+// add appends one program to the archive under its name there.
+func add(w *tar.Writer, program, name string, dynamic bool) error {
 	contents, err := os.ReadFile(program)
 	if err != nil {
 		return fmt.Errorf("reading a program of the image: %w", err)
 	}
-	if err := checkStatic(contents); err != nil {
+	if !dynamic {
+		err = checkStatic(contents)
+	}
+	if err != nil {
 		return fmt.Errorf("%s cannot run in an image of its own: %w", program, err)
 	}
 	header := &tar.Header{
 		Typeflag: tar.TypeReg,
-		Name:     base,
+		Name:     name,
 		Size:     int64(len(contents)),
 		Mode:     0o755,
 		ModTime:  time.Unix(0, 0),
@@ -167,7 +184,7 @@ func checkStatic(contents []byte) error {
 	}
 	for _, header := range file.Progs {
 		if header.Type == elf.PT_INTERP {
-			return errors.New("it is dynamically linked: build it with CGO_ENABLED=0")
+			return errors.New("it is dynamically linked: build it with CGO_ENABLED=0, or pack it with --libraries")
 		}
 	}
 	return nil

@@ -7,6 +7,9 @@ TOOL := go tool -modfile=hack/tools/go.mod
 KUBERNETES ?= 1.37
 export CERTWRIGHT_KUBERNETES := $(KUBERNETES)
 
+# Go modules beside the main one that have tests, so that what they depend on stays out of it.
+MODULES := cmd/certwright-dns cmd/certwright-kms hack/cluster hack/images
+
 .DEFAULT_GOAL := help
 
 ##@ The two commands to know
@@ -28,11 +31,14 @@ images: build bin/demo bin/images ## Build the container images into bin/images/
 	bin/images-tool --out bin/images certwright=certwright/certwright:dev:bin/certwright \
 	  certwright-agent=certwright/certwright-agent:dev:bin/certwright-agent demo=certwright/demo:dev:bin/demo
 
-# Images of the servers that the end-to-end tests run beside Certwright.
+# Images of what the end-to-end tests run beside Certwright, and of certwright-kms together with a software HSM.
+SOFTHSM := /usr/lib/softhsm/libsofthsm2.so
 .PHONY: e2e-images
-e2e-images: images packages bin/servers
+e2e-images: images packages bin/servers bin/certwright-kms
 	bin/images-tool --out bin/images $(foreach s,vaultd pebble traefik,$(s)=certwright/e2e-$(s):dev:bin/servers/$(s))
-	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named
+	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/servers/sample-signer
+	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named \
+	  certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms,$(SOFTHSM) softhsm-ca=certwright/e2e-softhsm-ca:dev:bin/servers/softhsm-ca,$(SOFTHSM)
 
 .PHONY: generate
 generate: ## Generate deepcopy code, gRPC code, CRDs, docs/reference.md and manifests/install.yaml
@@ -49,8 +55,7 @@ generate: ## Generate deepcopy code, gRPC code, CRDs, docs/reference.md and mani
 .PHONY: unit
 unit: packages ## Run the tests that need no cluster
 	go test ./...
-	go test -C hack/cluster ./...
-	go test -C hack/images ./...
+	for module in $(MODULES); do go test -C $$module ./... || exit; done
 
 .PHONY: e2e
 e2e: e2e-images bin/cluster ## Run the end-to-end tests; KUBERNETES=1.36 chooses the older release
@@ -67,7 +72,8 @@ mutate: ## Flip each comparison and boundary of policy and csr: the tests must n
 .PHONY: lint
 lint: ## Run the linters
 	go vet ./... && go vet -tags e2e ./e2e/...
-	go tool -modfile=hack/lint/go.mod golangci-lint run
+	@go build -modfile=hack/lint/go.mod -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	for module in . cmd/certwright-dns cmd/certwright-kms; do (cd $$module && $(CURDIR)/bin/golangci-lint run) || exit; done
 
 .PHONY: verify
 verify: generate ## Check that generated files and formatting are up to date
@@ -97,14 +103,14 @@ clean: ## Remove what was built; the cache of cluster programs in ~/.cache/certw
 
 .PHONY: packages
 packages: ## Install the Debian packages that the tests use
-	hack/packages.sh openssl gnutls-bin bind9 bind9-dnsutils softhsm2
+	hack/packages.sh openssl gnutls-bin bind9 bind9-dnsutils softhsm2 p11-kit p11-kit-modules
 
 .PHONY: help
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # go build knows what changed better than make does. Without the tag, gRPC's tracing adds 12 MB to bin/certwright.
-.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers
+.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms
 bin/certwright bin/certwright-agent bin/kubectl-certwright:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 bin/demo:
@@ -117,3 +123,7 @@ bin/servers:
 	CGO_ENABLED=0 go build -C hack/servers/vault -trimpath -ldflags '-s -w' -o ../../../$@/ ./vaultd
 	CGO_ENABLED=0 go build -C hack/servers/acme -trimpath -ldflags '-s -w' -o ../../../$@/ github.com/letsencrypt/pebble/v2/cmd/pebble
 	CGO_ENABLED=0 go build -C hack/servers/traefik -trimpath -ldflags '-s -w' -o ../../../$@/ .
+	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@/ ./hack/sample-signer
+	CGO_ENABLED=1 go build -C cmd/certwright-kms -trimpath -ldflags '-s -w' -o ../../$@/ ./softhsm-ca
+bin/certwright-kms:
+	CGO_ENABLED=1 go build -C cmd/certwright-kms -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o ../../$@ .

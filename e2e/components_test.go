@@ -11,8 +11,10 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -119,7 +121,14 @@ func TestTheSignerWritesOnlyItsSecretsAndConfigMaps(t *testing.T) {
 	secret := func(name string, kind corev1.SecretType) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: name}, Type: kind}
 	}
-	s.must(create(secret("certwright-ca-"+s.name+".local", corev1.SecretTypeOpaque)), "creating the Secret of a CA")
+	for _, name := range []string{"certwright-ca-", "certwright-acme-", "certwright-acme-order-", "certwright-venafi-"} {
+		s.must(create(secret(name+s.name, corev1.SecretTypeOpaque)), "creating Secret %s", name+s.name)
+	}
+	order, account := secret("certwright-acme-order-"+s.name, ""), secret("certwright-acme-"+s.name+".local", "")
+	s.make(order)
+	s.make(account)
+	s.must(itself.Delete(s.ctx, order, client.DryRunAll), "deleting an order")
+	s.refusedBy(policy, itself.Delete(s.ctx, account, client.DryRunAll), "deleting an account", account.Name, "certwright-acme-order-HASH")
 	s.refusedBy(policy, create(tokenSecret("certwright-ca-x", approver)), "creating a token of the approver", "kubernetes.io/service-account-token", "Opaque")
 	s.refusedBy(policy, create(secret("other", corev1.SecretTypeOpaque)), "creating another Secret", `Secret "other"`, "certwright-ca-*")
 	s.refusedBy(policy, create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, GenerateName: "x-"}}), "creating a Secret of no name", "certwright-ca-*")
@@ -143,6 +152,38 @@ func TestTheSignerWritesOnlyItsSecretsAndConfigMaps(t *testing.T) {
 	s.refusedBy(policy, almighty.Delete(s.ctx, another, client.DryRunAll), "deleting another ConfigMap", `ConfigMap "app"`)
 	another.Data = map[string]string{"a": "b"}
 	s.refusedBy(policy, almighty.Update(s.ctx, another, client.DryRunAll), "changing another ConfigMap", `ConfigMap "app"`)
+}
+
+// The signer makes routes that lead challenges to its solver, in its own namespace, and no others.
+func TestTheSignerMakesOnlyRoutesOfChallenges(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	const policy = "certwright-signer-routes"
+	itself, almighty := s.serviceAccount(systemNamespace, signer), s.almightyComponent(signer)
+	ingress := func(namespace, name, path, service string) *networkingv1.Ingress {
+		o := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		o.Spec.Rules = []networkingv1.IngressRule{{Host: "www.example.com", IngressRuleValue: networkingv1.IngressRuleValue{
+			HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
+				Path: path, PathType: ptr.To(networkingv1.PathTypeExact), Backend: networkingv1.IngressBackend{
+					Service: &networkingv1.IngressServiceBackend{Name: service, Port: networkingv1.ServiceBackendPort{Number: 80}},
+				},
+			}}},
+		}}}
+		return o
+	}
+	const name, path, solver = "certwright-acme-e2e", "/.well-known/acme-challenge/token", "certwright-acme-solver"
+	create := func(as user, o client.Object) error { return as.Create(s.ctx, o, client.DryRunAll) }
+	s.must(create(itself, ingress(systemNamespace, name, path, solver)), "creating the route of a challenge")
+	s.refusedBy(policy, create(itself, ingress(systemNamespace, "www", path, solver)), "a route of another name", "certwright-acme-*")
+	s.refusedBy(policy, create(itself, ingress(systemNamespace, name, "/", solver)), "a route of another path", "/.well-known/acme-challenge/")
+	s.refusedBy(policy, create(itself, ingress(systemNamespace, name, path, "web")), "a route to another Service", solver)
+	s.isForbidden(create(itself, ingress(s.namespace, name, path, solver)), "creating a route in another namespace")
+	s.refusedBy(policy, create(almighty, ingress(s.namespace, name, path, solver)), "a route in another namespace", s.namespace, systemNamespace)
+	s.must(admin.Create(s.ctx, ingress(s.namespace, "www", "/", "web"), client.DryRunAll), "creating a route as somebody else")
+
+	another := ingress(systemNamespace, s.name, "/", "web")
+	s.make(another)
+	s.refusedBy(policy, itself.Delete(s.ctx, another, client.DryRunAll), "deleting the route of another", s.name)
 }
 
 // The signer publishes the bundles of its signerNames under one name each, and takes away no others.

@@ -30,7 +30,7 @@ var told struct {
 }
 
 // takeAway waits until the namespaces of all stories are gone, and then deletes what pods and the signer made on their
-// behalf until then: requests, and the Secrets of CAs, which outlive their Signer on purpose.
+// behalf until then: requests, and the Secrets of CAs and ACME accounts, which outlive their Signer on purpose.
 func takeAway(ctx context.Context) error {
 	told.Lock()
 	defer told.Unlock()
@@ -52,7 +52,7 @@ func takeAway(ctx context.Context) error {
 	var secrets corev1.SecretList
 	problems = append(problems, admin.List(ctx, &secrets, client.InNamespace(systemNamespace)))
 	for i := range secrets.Items {
-		if strings.HasPrefix(secrets.Items[i].Name, "certwright-ca-e2e-") {
+		if name := secrets.Items[i].Name; strings.HasPrefix(name, "certwright-ca-e2e-") || strings.HasPrefix(name, "certwright-acme-e2e-") {
 			problems = append(problems, client.IgnoreNotFound(admin.Delete(ctx, &secrets.Items[i])))
 		}
 	}

@@ -65,6 +65,13 @@ func TestComponentsHaveTheRightsOfTheirJobAndNoOthers(t *testing.T) {
 		{signer, in("default", "get", "", "secrets", "", "any"), false},
 		{signer, in("", "list", "", "secrets", "", ""), false},
 		{signer, in("kube-system", "get", "", "secrets", "", "any"), false},
+		{signer, in(systemNamespace, "create", "networking.k8s.io", "ingresses", "", ""), true},
+		{signer, in(systemNamespace, "create", "gateway.networking.k8s.io", "httproutes", "", ""), true},
+		{signer, in(systemNamespace, "list", "networking.k8s.io", "ingresses", "", ""), false},
+		{signer, in("default", "create", "networking.k8s.io", "ingresses", "", ""), false},
+		{signer, in("default", "delete", "gateway.networking.k8s.io", "httproutes", "", "any"), false},
+		{signer, in(systemNamespace, "create", "", "services", "", ""), false},
+		{signer, in(systemNamespace, "create", "", "serviceaccounts", "token", "certwright-approver"), false},
 
 		{webhook, in("", "list", "", "services", "", ""), true},
 		{webhook, in(systemNamespace, "update", "", "secrets", "", "certwright-webhook-tls"), true},

@@ -26,6 +26,15 @@ import (
 // pair is a certificate and a key in PEM, as they stand in a Secret.
 type pair struct{ crt, key []byte }
 
+// name is the common name of the certificate.
+func (p pair) name(s *story) string {
+	s.Helper()
+	block, _ := pem.Decode(p.crt)
+	crt, err := x509.ParseCertificate(block.Bytes)
+	s.must(err, "reading a certificate")
+	return crt.Subject.CommonName
+}
+
 // newCA makes a self-signed certificate; change makes it differ from a good CA.
 func (s *story) newCA(change func(*x509.Certificate)) pair {
 	s.Helper()

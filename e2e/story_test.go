@@ -144,6 +144,9 @@ func (s *story) signerNotReady(options ...func(*v1alpha1.SignerSpec)) *v1alpha1.
 	for _, option := range options {
 		option(&o.Spec)
 	}
+	for i := range o.Spec.Backends {
+		o.Spec.Backends[i].Timeout.Duration = 5 * time.Second
+	}
 	s.make(o)
 	return o
 }

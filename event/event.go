@@ -1,8 +1,8 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package event tells people, through Kubernetes events, about requests that want their attention. Each thing is told
-// once for each request, however often it is looked at and by however many replicas: the event's name is made from the
+// Package event tells people, through Kubernetes events, about requests and Signers that want their attention. Of a request, each
+// thing is told once, however often it is looked at and by however many replicas: the event's name is made from the
 // request and the reason, so that the API server refuses the second one.
 package event
 
@@ -21,13 +21,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/excerpt"
 )
 
 // maxNote is the longest note in bytes that the API server takes (k8s.io/kubernetes/pkg/apis/core/validation/events.go).
 const maxNote = 1024
 
-// Teller tells about CertificateSigningRequests under the name of one component.
+// Teller tells about requests and Signers under the name of one component.
 type Teller struct {
 	// Client creates the events.
 	Client client.Client
@@ -48,24 +49,34 @@ func (t Teller) Inform(ctx context.Context, csr *certificatesv1.CertificateSigni
 	t.tell(ctx, csr, corev1.EventTypeNormal, reason, note)
 }
 
-// tell creates the event unless it exists. An event that cannot be created is logged: the request itself comes first.
+// Signer tells about a change in the life of a Signer. Unlike what is told about requests, each change is told.
+func (t Teller) Signer(ctx context.Context, signer *v1alpha1.Signer, kind, reason, note string) {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s/%s/%s/%d", signer.UID, reason, note, t.Clock.Now().UnixNano())
+	t.create(ctx, fmt.Sprintf("signer.%016x", h.Sum64()), kind, "Sign", reason, note, corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Signer", Name: signer.Name, UID: signer.UID,
+	})
+}
+
 func (t Teller) tell(ctx context.Context, csr *certificatesv1.CertificateSigningRequest, kind, reason, note string) {
+	t.create(ctx, name(csr, reason), kind, "Certificate", reason, note, corev1.ObjectReference{
+		APIVersion: certificatesv1.SchemeGroupVersion.String(), Kind: "CertificateSigningRequest", Name: csr.Name, UID: csr.UID,
+	})
+}
+
+// create creates the event unless it exists. An event that cannot be created is logged: what it is about comes first.
+func (t Teller) create(ctx context.Context, name, kind, action, reason, note string, regarding corev1.ObjectReference) {
 	event := &eventsv1.Event{
 		// Events about cluster-scoped objects live in the default namespace.
-		ObjectMeta:          metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name(csr, reason)},
+		ObjectMeta:          metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name},
 		EventTime:           metav1.NewMicroTime(t.Clock.Now()),
 		ReportingController: "certwright.dev/" + t.Component,
 		ReportingInstance:   t.Instance,
-		Action:              "Certificate",
+		Action:              action,
 		Reason:              reason,
 		Type:                kind,
 		Note:                excerpt.WithEnd(note, maxNote, "… (cut: see kubectl get csr -o yaml)"),
-		Regarding: corev1.ObjectReference{
-			APIVersion: certificatesv1.SchemeGroupVersion.String(),
-			Kind:       "CertificateSigningRequest",
-			Name:       csr.Name,
-			UID:        csr.UID,
-		},
+		Regarding:           regarding,
 	}
 	if err := t.Client.Create(ctx, event); err != nil && !apierrors.IsAlreadyExists(err) {
 		logf.FromContext(ctx).Error(err, "creating an event", "reason", reason)

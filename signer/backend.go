@@ -44,6 +44,12 @@ type Expirer interface {
 	NotAfter(ctx context.Context) (time.Time, error)
 }
 
+// Holder is a Backend that can tell, without asking its server, whether it has begun with a request, such as by an order that it
+// keeps in a Secret. Such a request stays with it also after a restart.
+type Holder interface {
+	Holds(ctx context.Context, req csr.Request) (bool, error)
+}
+
 // RenewalAdviser is a Backend that knows when a certificate should be renewed, such as by the renewal information of an ACME
 // server (RFC 9773). The zero time is no advice.
 type RenewalAdviser interface {

@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -58,6 +60,7 @@ func honest(req csr.Request) ([]*x509.Certificate, error) {
 type world struct {
 	*Reconciler
 	registry *prometheus.Registry
+	clock    *testingclock.FakePassiveClock
 	// backends are what the Signer's backends are, by name.
 	backends map[string]Backend
 	// writes are all that were made or tried, such as "patch status web" and "create Event".
@@ -90,18 +93,49 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			return []string{o.(*v1alpha1.Signer).Spec.SignerName}
 		}).
 		WithInterceptorFuncs(w.funcs()).Build()
-	clock := testingclock.NewFakePassiveClock(now)
+	w.clock = testingclock.NewFakePassiveClock(now)
+	metrics := NewMetrics(w.registry)
 	w.Reconciler = &Reconciler{
-		Client: c, Judge: judge.New(c, c, "cluster.local", "cluster.local"), Metrics: NewMetrics(w.registry), Clock: clock,
-		Teller: event.Teller{Client: c, Component: "certwright-signer", Instance: "pod-0", Clock: clock},
+		Client: c, Judge: judge.New(c, c, "cluster.local", "cluster.local"), Metrics: metrics, Clock: w.clock,
+		Teller: event.Teller{Client: c, Component: "certwright-signer", Instance: "pod-0", Clock: w.clock},
 		Registry: NewRegistry(c, func(config BackendConfig) (Backend, error) {
 			if b := w.backends[config.Backend.Name]; b != nil {
 				return b, nil
 			}
 			return nil, fmt.Errorf("there is no backend %s", config.Backend.Name)
-		}),
+		}, w.clock, metrics),
 	}
 	return w
+}
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
+
+// member returns a backend of the Signer.
+func (w *world) member(t *testing.T, name string) *member {
+	t.Helper()
+	s, err := w.Registry.Lookup(t.Context(), signerName)
+	if err != nil || s == nil {
+		t.Fatalf("looking up the Signer: %v, error %v", s, err)
+	}
+	i := slices.IndexFunc(s.members, func(m *member) bool { return m.name == name })
+	if i < 0 {
+		t.Fatalf("the Signer has no backend %s", name)
+	}
+	return s.members[i]
+}
+
+// publish has verifiers trust the anchors of those backends of the Signer that know them.
+func (w *world) publish(t *testing.T) {
+	t.Helper()
+	s, err := w.Registry.Lookup(t.Context(), signerName)
+	if err != nil || s == nil {
+		return // there is nothing to publish
+	}
+	for _, m := range s.members {
+		m.learn(t.Context())
+		m.trust(m.recall().anchors)
+	}
 }
 
 // funcs note the writes.
@@ -171,9 +205,10 @@ func (w *world) funcs() interceptor.Funcs {
 	}
 }
 
-// reconcile reads the request, as the controller does, and reconciles it.
+// reconcile reads the request, as the controller does, and reconciles it once the trust bundle is published.
 func (w *world) reconcile(t *testing.T) (ctrl.Result, error) {
 	t.Helper()
+	w.publish(t)
 	return w.Reconcile(t.Context(), w.stored(t))
 }
 

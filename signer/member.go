@@ -47,24 +47,17 @@ type member struct {
 	mu     sync.Mutex
 	calls  int
 	closed bool
-	// known is what the backend last told of its CA, trusted those of its anchors that verifiers have.
+	// known is what is known of the backend and its CA, trusted those of its anchors that verifiers have.
 	known   known
 	trusted []*x509.Certificate
 }
 
-// known is what a backend tells of the CA behind it.
-type known struct {
-	anchors  []*x509.Certificate
-	notAfter time.Time
-}
-
-// newMember makes the backend of a configuration at the path. The errors are about its fields. The function is told of each change
-// of the breaker's state.
-func newMember(config BackendConfig, newBackend NewBackend, clk clock.PassiveClock, path *field.Path, onChange func(from, to breaker.State)) (*member, field.ErrorList) {
+// newMember makes the backend of a configuration at the path. The errors are about its fields.
+func newMember(config BackendConfig, by maker, path *field.Path) (*member, field.ErrorList) {
 	var errs field.ErrorList
 	m := &member{
-		name: config.Backend.Name, config: config, clock: clk, timeout: config.Backend.Timeout.Duration,
-		slots: make(chan struct{}, atOnce), breaker: breaker.New(clk, onChange),
+		name: config.Backend.Name, config: config, clock: by.clock, timeout: config.Backend.Timeout.Duration,
+		slots: make(chan struct{}, atOnce), breaker: breaker.New(by.clock, func(from, to breaker.State) { by.onChange(config.Backend.Name, from, to) }),
 	}
 	if m.timeout <= 0 {
 		m.timeout = defaultTimeout
@@ -76,7 +69,7 @@ func newMember(config BackendConfig, newBackend NewBackend, clk clock.PassiveClo
 		}
 	}
 	var err error
-	if m.backend, err = newBackend(config); err != nil {
+	if m.backend, err = by.newBackend(config); err != nil {
 		m.backend = nil // an interface that holds a nil pointer is not nil
 		errs = append(errs, field.Invalid(path, config.Backend.Name, err.Error()))
 	}
@@ -100,46 +93,59 @@ func parseAnchors(text string) ([]*x509.Certificate, error) {
 // errUnpublished is why a backend is not asked whose certificates nobody could verify.
 var errUnpublished = errors.New("its trust anchors are not in the published trust bundle yet")
 
+var errPanicked = errors.New("it panicked")
+
 // busyError is why a backend is not asked that others keep busy, or are trying.
 type busyError struct{ error }
 
 // sign asks the backend for certificates, and returns them verified. Whatever it is, it takes little longer than the timeout.
 func (m *member) sign(ctx context.Context, req csr.Request) ([]*x509.Certificate, error) {
+	if _, err := m.verifyWith(); err != nil {
+		return nil, err
+	}
+	done, err := m.breaker.Begin()
+	if errors.Is(err, breaker.ErrTrying) {
+		return nil, busyError{err}
+	} else if err != nil {
+		return nil, err
+	}
+	said, why := breaker.Failure, errPanicked
+	defer func() { done(said, why) }()
+	release, err := m.occupy(ctx)
+	if err != nil {
+		said = breaker.Nothing
+		return nil, err
+	}
+	chain, err := await(ctx, m.timeout, release, func(ctx context.Context) ([]*x509.Certificate, error) {
+		return m.backend.Sign(ctx, req)
+	})
+	if err == nil {
+		chain, err = m.verify(chain, req)
+	}
+	said, why = outcome(ctx, err), err
+	return chain, err
+}
+
+// verify checks a chain of the backend against the request and the anchors that verifiers have now.
+func (m *member) verify(chain []*x509.Certificate, req csr.Request) ([]*x509.Certificate, error) {
 	anchors, err := m.verifyWith()
 	if err != nil {
 		return nil, err
 	}
-	release, err := m.occupy(ctx)
+	verified, err := Verify(chain, anchors, req, m.clock.Now())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("verifying the returned chain: %w", err)
 	}
-	done, err := m.breaker.Begin()
-	if err != nil {
-		release()
-		if errors.Is(err, breaker.ErrTrying) {
-			return nil, busyError{err}
-		}
-		return nil, err
-	}
-	chain, err := bounded(ctx, m.timeout, release, func(ctx context.Context) ([]*x509.Certificate, error) {
-		return m.backend.Sign(ctx, req)
-	})
-	if err == nil {
-		if chain, err = Verify(chain, anchors, req, m.clock.Now()); err != nil {
-			err = fmt.Errorf("verifying the returned chain: %w", err)
-		}
-	}
-	done(outcome(ctx, err), err)
-	return chain, err
+	return verified, nil
 }
 
-// verifyWith returns the anchors that the backend's chains must lead to: those that verifiers have. If the backend has some and
-// verifiers do not, that is an error.
+// verifyWith returns the anchors that the backend's chains must lead to: those that verifiers have. It is an error if they have none, unless
+// the backend says that there are none.
 func (m *member) verifyWith() ([]*x509.Certificate, error) {
 	_, tells := m.backend.(TrustAnchorer)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.trusted) == 0 && (tells || len(m.configured) > 0) {
+	if len(m.trusted) == 0 && (tells || len(m.configured) > 0) && !m.known.none {
 		return nil, errUnpublished
 	}
 	return m.trusted, nil

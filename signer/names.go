@@ -55,12 +55,50 @@ func verifyNames(leaf *x509.Certificate, req csr.Request) error {
 			return fmt.Errorf("the leaf's %s are %q, requested were %q", kind.name, kind.got, kind.want)
 		}
 	}
-	// Every attribute counts, as of two common names each verifier takes another. Their order does not.
-	got, want := attributes(leaf.Subject.Names), attributes(slices.Concat(req.Subject.ToRDNSequence()...))
-	if !slices.Equal(sorted(got), sorted(want)) {
-		return fmt.Errorf("the leaf's subject is %q, requested was %q", strings.Join(got, ","), strings.Join(want, ","))
+	return verifySubject(leaf, req)
+}
+
+// verifySubject checks that the leaf has the subject that was requested. Every attribute counts, as of two common names each verifier takes
+// another; their order does not, nor do those without a value, as in the requests of Istio's sidecars, which say nothing. Public CAs may put
+// one of the DNS names into the common name, and may leave out a common name that is one: neither says more than the alternative
+// names do (CA/Browser Forum baseline requirements, section 7.1.4.3).
+func verifySubject(leaf *x509.Certificate, req csr.Request) error {
+	requested := slices.Concat(req.Subject.ToRDNSequence()...)
+	names, got := commonNames(leaf.Subject.Names)
+	_, want := commonNames(requested)
+	if !slices.Equal(sorted(attributes(got)), sorted(attributes(want))) || !verifyCommonName(names, req) {
+		return fmt.Errorf("the leaf's subject is %q, requested was %q", strings.Join(attributes(leaf.Subject.Names), ","), strings.Join(attributes(requested), ","))
 	}
 	return nil
+}
+
+func verifyCommonName(names []string, req csr.Request) bool {
+	asked, dns := req.Subject.CommonName, lower(req.DNSNames)
+	isDNSName := func(name string) bool { return slices.Contains(dns, strings.ToLower(name)) }
+	free := asked == "" || isDNSName(asked)
+	switch len(names) {
+	case 0:
+		return free
+	case 1:
+		return names[0] == asked || free && isDNSName(names[0])
+	}
+	return false
+}
+
+var oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
+
+// commonNames returns the common names among the attributes of a subject, and the others. Those without a value are left out.
+func commonNames(all []pkix.AttributeTypeAndValue) (names []string, rest []pkix.AttributeTypeAndValue) {
+	for _, a := range all {
+		switch text, ok := a.Value.(string); {
+		case ok && text == "":
+		case ok && a.Type.Equal(oidCommonName):
+			names = append(names, text)
+		default:
+			rest = append(rest, a)
+		}
+	}
+	return names, rest
 }
 
 // altNames reads the leaf's names from the bytes of their extension: crypto/x509 passes over kinds that it does not know,

@@ -9,14 +9,19 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/signer/breaker"
 )
 
 // BackendConfig is all that a backend is made from.
@@ -32,14 +37,21 @@ type BackendConfig struct {
 // NewBackend makes a backend. It is the one place that knows all kinds of backends.
 type NewBackend func(BackendConfig) (Backend, error)
 
-// Registry keeps the backends of every Signer. When a Signer's spec changes, those backends that do not change live on, as
-// they may know things that cannot be read again, such as the last good CA. It is safe for concurrent use.
+// Registry keeps the backends of every Signer, and what is known of requests that they have begun with. When a Signer's spec changes,
+// those backends that do not change live on, as they may know things that cannot be read again, such as the last good CA. It is safe
+// for concurrent use.
 type Registry struct {
 	reader     client.Reader
 	newBackend NewBackend
+	clock      clock.PassiveClock
+	metrics    *Metrics
+	memory     *memory
+	// changed names the Signers of which something changed that their status should say.
+	changed chan event.GenericEvent
 
-	mu    sync.Mutex
-	known map[types.UID]*Signer
+	mu     sync.Mutex
+	known  map[types.UID]*Signer
+	looked map[string]time.Time
 }
 
 // Signer is a v1alpha1.Signer made ready to sign.
@@ -52,8 +64,61 @@ type Signer struct {
 }
 
 // NewRegistry returns a registry that reads Signers from a cache with the index v1alpha1.IndexSignerName.
-func NewRegistry(reader client.Reader, newBackend NewBackend) *Registry {
-	return &Registry{reader: reader, newBackend: newBackend, known: map[types.UID]*Signer{}}
+func NewRegistry(reader client.Reader, newBackend NewBackend, clk clock.PassiveClock, metrics *Metrics) *Registry {
+	return &Registry{
+		reader: reader, newBackend: newBackend, clock: clk, metrics: metrics, memory: newMemory(clk),
+		changed: make(chan event.GenericEvent, 1024), known: map[types.UID]*Signer{}, looked: map[string]time.Time{},
+	}
+}
+
+// maker makes the backends of one Signer.
+type maker struct {
+	newBackend NewBackend
+	clock      clock.PassiveClock
+	// onChange is told of each change of a backend's state.
+	onChange func(backend string, from, to breaker.State)
+}
+
+// maker returns what makes the backends of the object.
+func (r *Registry) maker(object *v1alpha1.Signer) maker {
+	name, signerName := object.Name, object.Spec.SignerName
+	return maker{newBackend: r.newBackend, clock: r.clock, onChange: func(backend string, _, to breaker.State) {
+		r.metrics.became(signerName, backend, to)
+		r.announce(name)
+	}}
+}
+
+// announce has the status of a Signer looked at. If too many are waiting for that, it is looked at in its time.
+func (r *Registry) announce(name string) {
+	select {
+	case r.changed <- event.GenericEvent{Object: &v1alpha1.Signer{ObjectMeta: metav1.ObjectMeta{Name: name}}}:
+	default:
+	}
+}
+
+// look has the status of a Signer looked at soon, however often that is asked for.
+func (r *Registry) look(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.clock.Now(); now.Sub(r.looked[name]) >= time.Second {
+		r.looked[name] = now
+		r.announce(name)
+	}
+}
+
+// expedite makes all backends due for a probe.
+func (r *Registry) expedite() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.known {
+		s.expedite()
+	}
+}
+
+func (s *Signer) expedite() {
+	for _, m := range s.members {
+		m.breaker.Expedite()
+	}
 }
 
 // Lookup returns the Signer that owns a signerName, or nil if none does. An error means that it cannot sign now.
@@ -93,26 +158,27 @@ func (r *Registry) load(object *v1alpha1.Signer) (*Signer, error) {
 	if known != nil && known.generation >= object.Generation {
 		return known, nil
 	}
-	s, err := known.next(object, r.newBackend)
+	s, err := known.next(object, r.maker(object))
 	if err != nil {
 		return nil, err
 	}
 	r.known[object.UID] = s
 	known.close(s)
+	r.metrics.backends(known, s)
 	return s, nil
 }
 
 // Check checks what can be known of a Signer without a cluster: its signerName, its limits and the configuration of its
 // backends. The error holds a *field.Error for each field that is wrong.
 func Check(object *v1alpha1.Signer, newBackend NewBackend) error {
-	s, err := (*Signer)(nil).next(object, newBackend)
+	s, err := (*Signer)(nil).next(object, maker{newBackend: newBackend, clock: clock.RealClock{}, onChange: func(string, breaker.State, breaker.State) {}})
 	s.close(nil)
 	return err
 }
 
 // next makes the object ready to sign, with those backends of s, which may be nil, that stay as they are. The error is a
 // *CheckError that holds every mistake, with the reason of the first.
-func (s *Signer) next(object *v1alpha1.Signer, newBackend NewBackend) (*Signer, error) {
+func (s *Signer) next(object *v1alpha1.Signer, by maker) (*Signer, error) {
 	var reason string
 	var errs field.ErrorList
 	wrong := func(why string, list ...*field.Error) {
@@ -135,7 +201,7 @@ func (s *Signer) next(object *v1alpha1.Signer, newBackend NewBackend) (*Signer, 
 		m := s.member(config)
 		if m == nil {
 			config.Backend = *config.Backend.DeepCopy()
-			m, list = newMember(config, newBackend, spec.Child("backends").Index(i))
+			m, list = newMember(config, by, spec.Child("backends").Index(i))
 			wrong(ReasonBackendInvalid, list...)
 		}
 		made.members = append(made.members, m)
@@ -191,5 +257,7 @@ func (r *Registry) forget(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known[uid].close(nil)
+	r.metrics.backends(r.known[uid], nil)
+	delete(r.looked, r.known[uid].name)
 	delete(r.known, uid)
 }

@@ -83,7 +83,7 @@ func TestOnlyBackendsThatChangeAreMadeAnew(t *testing.T) {
 			registry := NewRegistry(w.Client, func(c BackendConfig) (Backend, error) {
 				made = append(made, c.Backend.Name)
 				return &able{}, nil
-			})
+			}, w.clock, w.Metrics)
 			before, err := registry.load(newSigner("local", "second"))
 			if err != nil {
 				t.Fatal(err)

@@ -6,6 +6,7 @@ package signer
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,9 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
@@ -33,7 +36,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		For(&certificatesv1.CertificateSigningRequest{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
 			return waits(o.(*certificatesv1.CertificateSigningRequest))
 		}))).
-		Watches(&v1alpha1.Signer{}, again). // of its status, too: it may have become ready
+		Watches(&v1alpha1.Signer{}, again, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, startsToServe))).
 		Watches(&v1alpha1.CertificatePolicy{}, again, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
@@ -48,19 +51,36 @@ func waits(o *certificatesv1.CertificateSigningRequest) bool {
 	return csr.IsApproved(o) && !csr.IsFinished(o)
 }
 
-// SetupWithManager has the manager run the reconciler for every Signer, and for all of them when a Secret in Certwright's
-// namespace changes, as any of them may rest on it.
+// startsToServe lets changes pass by which a Signer can sign that could not, and those of which backend is asked first.
+var startsToServe = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.Signer), e.ObjectNew.(*v1alpha1.Signer)
+	return after.Status.Serving != "" && after.Status.Serving != before.Status.Serving
+}}
+
+// statusWorkers is how many Signers are looked at at the same time, as a backend that hangs holds up its own.
+const statusWorkers = 8
+
+// SetupWithManager has the manager run the reconciler for every Signer: on a schedule, when a backend of it comes or goes, and for all
+// of them when a Secret in Certwright's namespace changes, as any of them may rest on it.
 func (r *StatusReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("signerstatus").
 		// Not for changes of status, which this reconciler makes itself: a message that never stays the same would make it spin.
 		For(&v1alpha1.Signer{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+			r.Registry.expedite()
 			return r.all(ctx)
-		})).
-		WithOptions(controller.Options{RateLimiter: fair.Backoff()}).
+		}), builder.WithPredicates(predicate.NewPredicateFuncs(concerns))).
+		WatchesRawSource(source.Channel(r.Registry.changed, &handler.EnqueueRequestForObject{})).
+		WithOptions(controller.Options{RateLimiter: fair.Backoff(), MaxConcurrentReconciles: statusWorkers}).
 		Complete(r)
 }
+
+// orderPrefix begins the names of Secrets in which a backend keeps what it is about to do. They come and go with requests, and no Signer
+// rests on them.
+const orderPrefix = "certwright-acme-order-"
+
+func concerns(secret client.Object) bool { return !strings.HasPrefix(secret.GetName(), orderPrefix) }
 
 func (r *StatusReconciler) all(ctx context.Context) []reconcile.Request {
 	var list v1alpha1.SignerList

@@ -8,21 +8,22 @@ package signer
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/event"
+	"github.com/certwright/certwright/excerpt"
 	"github.com/certwright/certwright/policy"
 	"github.com/certwright/certwright/policy/judge"
 )
@@ -42,6 +43,9 @@ const (
 	soonest = time.Second
 	latest  = time.Hour
 )
+
+// moments is how long a request may wait without anybody being told, for what is about to pass or to be done.
+const moments = time.Minute
 
 // maxMessage bounds the message of a condition in bytes, as the words of a backend may be many.
 const maxMessage = 16 << 10
@@ -75,28 +79,45 @@ func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.Certi
 	if err == nil && signer == nil {
 		return ctrl.Result{}, nil // not one of ours
 	}
-	var chain []*x509.Certificate
+	var issued issuance
 	if err == nil {
-		chain, err = r.sign(ctx, object, signer)
+		issued, err = r.sign(ctx, object, signer)
 	}
 	var refused *refusal
 	var pending *PendingError
+	var later *laterError
 	switch {
 	case errors.As(err, &refused):
 		return ctrl.Result{}, r.fail(ctx, object, refused)
 	case errors.As(err, &pending):
+		if r.age(object) > moments && r.Registry.memory.tell(object.UID) {
+			r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and waits for its backend: %s.", excerpt.Of(pending.Reason, maxMessage)))
+		}
 		return ctrl.Result{RequeueAfter: min(max(pending.After, soonest), latest)}, nil
+	case errors.As(err, &later):
+		if !later.quiet || r.age(object) > moments {
+			r.tellTrouble(ctx, object, err)
+		}
+		return ctrl.Result{RequeueAfter: later.after}, nil
 	case err != nil:
 		return r.again(ctx, object, err)
 	}
-	return ctrl.Result{}, r.issue(ctx, object, chain)
+	return ctrl.Result{}, r.issue(ctx, object, issued)
+}
+
+func (r *Reconciler) age(object *certificatesv1.CertificateSigningRequest) time.Duration {
+	return r.Clock.Since(object.CreationTimestamp.Time)
+}
+
+func (r *Reconciler) tellTrouble(ctx context.Context, object *certificatesv1.CertificateSigningRequest, trouble error) {
+	r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and is tried again: %v.", trouble))
 }
 
 // again has a request wait for trouble to pass. What passes by itself within moments is not told.
 func (r *Reconciler) again(ctx context.Context, object *certificatesv1.CertificateSigningRequest, trouble error) (ctrl.Result, error) {
-	again, tell := judge.Wait(trouble, r.Clock.Since(object.CreationTimestamp.Time))
+	again, tell := judge.Wait(trouble, r.age(object))
 	if tell {
-		r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and is tried again: %v.", trouble))
+		r.tellTrouble(ctx, object, trouble)
 	}
 	if again > 0 {
 		return ctrl.Result{RequeueAfter: again}, nil
@@ -104,74 +125,30 @@ func (r *Reconciler) again(ctx context.Context, object *certificatesv1.Certifica
 	return ctrl.Result{}, trouble
 }
 
-// sign returns the verified chain for the request. The error is a *refusal, a *PendingError, or trouble.
-func (r *Reconciler) sign(ctx context.Context, object *certificatesv1.CertificateSigningRequest, signer *Signer) ([]*x509.Certificate, error) {
+// sign returns what is to be written for the request. The error is a *refusal, a *PendingError, a *laterError, or trouble.
+func (r *Reconciler) sign(ctx context.Context, object *certificatesv1.CertificateSigningRequest, signer *Signer) (issued issuance, err error) {
 	req, err := csr.Parse(object)
 	if cannot := (*csr.Refusal)(nil); errors.As(err, &cannot) {
-		return nil, &refusal{reason: cannot.Reason, message: cannot.Error()}
+		return issued, &refusal{reason: cannot.Reason, message: cannot.Error()}
 	} else if err != nil {
-		return nil, err
+		return issued, err
 	}
 	decision, err := r.Judge.Decide(ctx, req)
 	if err != nil {
-		return nil, err
+		return issued, err
 	}
 	switch decision.Verdict {
 	case policy.Permit:
 	case policy.Deny:
-		return nil, &refusal{reason: ReasonPolicyDenies, message: "Approved, but not permitted. " + decision.Message()}
+		return issued, &refusal{reason: ReasonPolicyDenies, message: "Approved, but not permitted. " + decision.Message()}
 	default:
-		return nil, &refusal{reason: ReasonNoPolicy, message: "Approved, but not permitted. " + decision.Message()}
+		return issued, &refusal{reason: ReasonNoPolicy, message: "Approved, but not permitted. " + decision.Message()}
 	}
 	req, exceeded := signer.limits.apply(req, decision.MaxDuration)
 	if exceeded != "" {
-		return nil, &refusal{reason: ReasonLimitExceeded, message: fmt.Sprintf("Signer %q does not sign this, whoever approves: %s.", signer.name, exceeded)}
+		return issued, &refusal{reason: ReasonLimitExceeded, message: fmt.Sprintf("Signer %q does not sign this, whoever approves: %s.", signer.name, exceeded)}
 	}
 	return r.ask(ctx, req, signer)
-}
-
-// ask asks the backends in order. The next one is asked when one is in trouble, not when it refuses.
-func (r *Reconciler) ask(ctx context.Context, req csr.Request, signer *Signer) ([]*x509.Certificate, error) {
-	var troubles []error
-	for _, m := range signer.members {
-		start := r.Clock.Now()
-		chain, err := r.verified(ctx, m, req)
-		r.Metrics.called(signer.signerName, m.name, err, r.Clock.Since(start))
-		var permanent *PermanentError
-		var pending *PendingError
-		switch {
-		case err == nil:
-			return chain, nil
-		case errors.As(err, &permanent):
-			return nil, &refusal{reason: ReasonBackendRefuse, message: fmt.Sprintf("Backend %q refuses: %v.", m.name, permanent)}
-		case errors.As(err, &pending):
-			return nil, pending
-		}
-		troubles = append(troubles, fmt.Errorf("backend %s: %w", m.name, err))
-	}
-	return nil, errors.Join(troubles...)
-}
-
-// verified asks one backend and verifies what it returns.
-func (r *Reconciler) verified(ctx context.Context, m *member, req csr.Request) ([]*x509.Certificate, error) {
-	release, err := m.use()
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	chain, err := m.backend.Sign(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	anchors, err := m.anchors(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading trust anchors: %v", err) //nolint:errorlint // not wrapped: whatever it is, it is no verdict on the request
-	}
-	verified, err := Verify(chain, anchors, req, r.Clock.Now())
-	if err != nil {
-		return nil, fmt.Errorf("verifying the returned chain: %w", err)
-	}
-	return verified, nil
 }
 
 // write writes the status, bound by the resourceVersion to the very request that was judged. It is a patch, as an update would
@@ -181,18 +158,22 @@ func (r *Reconciler) write(ctx context.Context, object, updated *certificatesv1.
 	return r.Client.Status().Patch(ctx, updated, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
 }
 
-// issue writes the certificate.
-func (r *Reconciler) issue(ctx context.Context, object *certificatesv1.CertificateSigningRequest, chain []*x509.Certificate) error {
+// issue writes the certificate, and when it should be renewed if the backend says so.
+func (r *Reconciler) issue(ctx context.Context, object *certificatesv1.CertificateSigningRequest, issued issuance) error {
 	updated := object.DeepCopy()
 	updated.Status.Certificate = nil
-	for _, c := range chain {
+	for _, c := range issued.chain {
 		updated.Status.Certificate = append(updated.Status.Certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	if !issued.renewAt.IsZero() {
+		metav1.SetMetaDataAnnotation(&updated.ObjectMeta, v1alpha1.AnnotationRenewAt, issued.renewAt.UTC().Format(time.RFC3339))
 	}
 	if err := r.write(ctx, object, updated); err != nil {
 		return fmt.Errorf("writing the certificate: %w", err)
 	}
+	r.Registry.memory.written(object.UID)
 	r.Metrics.issued(object, r.Clock.Now())
-	leaf := chain[0]
+	leaf := issued.chain[0]
 	logf.FromContext(ctx).Info("issued", "signer", object.Spec.SignerName, "requester", object.Spec.Username,
 		"serial", leaf.SerialNumber.Text(16), "notAfter", leaf.NotAfter.UTC().Format(time.RFC3339))
 	return nil
@@ -200,22 +181,14 @@ func (r *Reconciler) issue(ctx context.Context, object *certificatesv1.Certifica
 
 // fail gives the request up and tells why in an event, as kubectl describe shows events but no messages of conditions.
 func (r *Reconciler) fail(ctx context.Context, object *certificatesv1.CertificateSigningRequest, refused *refusal) error {
-	message := bounded(refused.message)
+	message := excerpt.Of(refused.message, maxMessage)
 	updated := object.DeepCopy()
 	csr.SetCondition(updated, certificatesv1.CertificateFailed, refused.reason, message, r.Clock.Now())
 	if err := r.write(ctx, object, updated); err != nil {
 		return fmt.Errorf("writing condition Failed: %w", err)
 	}
+	r.Registry.memory.forget(object.UID)
 	r.Metrics.failed(object.Spec.SignerName, refused.reason)
 	r.Teller.Warn(ctx, object, refused.reason, message)
 	return nil
-}
-
-// bounded makes text that a backend may have had a part in fit for a condition.
-func bounded(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) > maxMessage {
-		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
-	}
-	return text
 }

@@ -4,38 +4,56 @@
 package signer
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/event"
+	"github.com/certwright/certwright/excerpt"
 )
 
-// Reasons of a Signer's condition Ready, besides those that backends give in a CheckError.
+// Reasons of a Signer's condition Ready and of its backends, besides those that backends give in a CheckError.
 const (
 	ReasonReady              = "Ready"
+	ReasonDegraded           = "Degraded"
 	ReasonSignerNameTaken    = "SignerNameTaken"
 	ReasonSignerNameReserved = "SignerNameReserved"
 	ReasonLimitsInvalid      = "LimitsInvalid"
 	ReasonBackendInvalid     = "BackendInvalid"
 	ReasonBackendNotReady    = "BackendNotReady"
 	ReasonTrustNotPublished  = "TrustBundleNotPublished"
+	ReasonNoTrustAnchors     = "NoTrustAnchors"
 )
 
-// recheck is how often a Signer's backends are checked when nothing changes.
-const recheck = time.Minute
+// Reasons of events about a Signer.
+const (
+	ReasonBackendDown    = "BackendDown"
+	ReasonBackendServing = "BackendServing"
+)
+
+const (
+	// recheck is how often a Signer is looked at, at the least.
+	recheck = time.Minute
+	// between is how long a Signer's status stays as it was written, whatever its backends do.
+	between = 3 * time.Second
+)
 
 // Publisher publishes the trust anchors of a signerName for those who verify its certificates.
 type Publisher interface {
@@ -46,16 +64,27 @@ type Publisher interface {
 	Withdraw(ctx context.Context, signerName string) error
 }
 
-// StatusReconciler checks the backends of each Signer, publishes its trust anchors, and says in its status whether it can
-// sign.
+// StatusReconciler probes the backends of each Signer, publishes its trust anchors, and says in its status whether something can sign.
 type StatusReconciler struct {
 	Client    client.Client
 	Registry  *Registry
 	Publisher Publisher
+	Teller    event.Teller
 	Metrics   *Metrics
+	Clock     clock.PassiveClock
+
+	mu   sync.Mutex
+	seen map[types.UID]seen
 }
 
-// Reconcile checks one Signer and writes its status if that changes.
+// seen is what the reconciler remembers of a Signer.
+type seen struct {
+	// written is when its status was written last, annotations what it was annotated with then, by which people speak to backends.
+	written     time.Time
+	annotations map[string]string
+}
+
+// Reconcile looks at one Signer and writes its status if that changes.
 func (r *StatusReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var object v1alpha1.Signer
 	if err := r.Client.Get(ctx, request.NamespacedName, &object); apierrors.IsNotFound(err) {
@@ -68,92 +97,130 @@ func (r *StatusReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	}
 	updated := object.DeepCopy()
 	updated.Status.ObservedGeneration = object.Generation
-	trouble := r.check(ctx, updated)
-	meta.SetStatusCondition(&updated.Status.Conditions, readyCondition(updated, trouble))
+	next, condition, trouble := r.look(ctx, updated)
+	meta.SetStatusCondition(&updated.Status.Conditions, condition)
 	if !equality.Semantic.DeepEqual(object.Status, updated.Status) {
-		if err := r.Client.Status().Update(ctx, updated); err != nil {
-			return ctrl.Result{}, fmt.Errorf("writing the status of Signer %s: %w", object.Name, err)
+		if wait := r.early(&object); wait > 0 {
+			return ctrl.Result{RequeueAfter: wait}, trouble
+		}
+		if err := r.write(ctx, &object, updated); err != nil {
+			return ctrl.Result{}, err
 		}
 	}
-	if trouble != nil {
-		return ctrl.Result{}, trouble
-	}
-	return ctrl.Result{RequeueAfter: recheck}, nil
+	return ctrl.Result{RequeueAfter: next}, trouble
 }
 
-// check checks all backends, publishes the trust anchors and fills in the status but for its condition.
-func (r *StatusReconciler) check(ctx context.Context, object *v1alpha1.Signer) error {
+// early returns how long the status of a Signer should stay as it is, so that backends which come and go cannot have it written without
+// end. A status that speaks of another generation is always written.
+func (r *StatusReconciler) early(object *v1alpha1.Signer) time.Duration {
+	if object.Status.ObservedGeneration != object.Generation {
+		return 0
+	}
+	return between - r.sinceWritten(object.UID)
+}
+
+func (r *StatusReconciler) sinceWritten(uid types.UID) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Clock.Since(r.seen[uid].written)
+}
+
+// remember changes what is remembered of a Signer, and returns what was before.
+func (r *StatusReconciler) remember(uid types.UID, change func(*seen)) (before seen) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.seen = map[types.UID]seen{}
+	}
+	before = r.seen[uid]
+	now := before
+	change(&now)
+	r.seen[uid] = now
+	return before
+}
+
+// write writes the status and tells what became of backends.
+func (r *StatusReconciler) write(ctx context.Context, before, updated *v1alpha1.Signer) error {
+	if err := r.Client.Status().Update(ctx, updated); err != nil {
+		return fmt.Errorf("writing the status of Signer %s: %w", updated.Name, err)
+	}
+	r.remember(updated.UID, func(s *seen) { s.written = r.Clock.Now() })
+	for _, b := range updated.Status.Backends {
+		was := statusOf(before.Status.Backends, b.Name).State
+		switch {
+		case b.State == v1alpha1.BackendDown && was != v1alpha1.BackendDown:
+			r.Teller.Signer(ctx, updated, corev1.EventTypeWarning, ReasonBackendDown,
+				fmt.Sprintf("Backend %q is down and is not asked until it is well: %s.", b.Name, b.Message))
+		case b.State == v1alpha1.BackendServing && was != v1alpha1.BackendServing && was != "":
+			r.Teller.Signer(ctx, updated, corev1.EventTypeNormal, ReasonBackendServing, fmt.Sprintf("Backend %q serves again.", b.Name))
+		}
+	}
+	return nil
+}
+
+func statusOf(all []v1alpha1.BackendStatus, name string) v1alpha1.BackendStatus {
+	if i := slices.IndexFunc(all, func(s v1alpha1.BackendStatus) bool { return s.Name == name }); i >= 0 {
+		return all[i]
+	}
+	return v1alpha1.BackendStatus{}
+}
+
+// look looks at all backends, publishes their trust anchors and fills in the status. It returns the condition Ready, and when to look
+// again. The error is trouble that is not a backend's.
+func (r *StatusReconciler) look(ctx context.Context, object *v1alpha1.Signer) (next time.Duration, ready metav1.Condition, err error) {
+	signer, err := r.own(ctx, object)
+	if err != nil {
+		object.Status.Serving = ""
+		return 0, readyCondition(object, nil, err), err
+	}
+	annotated := r.remember(object.UID, func(s *seen) { s.annotations = object.Annotations }).annotations
+	if !maps.Equal(annotated, object.Annotations) {
+		signer.expedite()
+	}
+	before, published := object.Status.Backends, object.Status.TrustBundle != ""
+	var all sync.WaitGroup
+	for _, m := range signer.members {
+		all.Go(func() { m.inspect(ctx, statusOf(before, m.name), published) })
+	}
+	all.Wait()
+	if err = r.publish(ctx, signer, object); err != nil {
+		ready := r.describe(signer, object)
+		if object.Status.Serving == "" {
+			ready = readyCondition(object, nil, err)
+		}
+		return 0, ready, err
+	}
+	ready = r.describe(signer, object)
+	next = recheck
+	for _, m := range signer.members {
+		next = min(next, m.breaker.View().Next.Sub(r.Clock.Now()))
+	}
+	return max(next, soonest), ready, nil
+}
+
+// own returns the Signer made ready, if its signerName belongs to it.
+func (r *StatusReconciler) own(ctx context.Context, object *v1alpha1.Signer) (*Signer, error) {
 	owner, err := r.Registry.owner(ctx, object.Spec.SignerName)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if owner != nil && owner.UID != object.UID {
-		return &CheckError{Reason: ReasonSignerNameTaken, Err: fmt.Errorf("signerName %s belongs to Signer %q, which is older: delete one of them", object.Spec.SignerName, owner.Name)}
+		return nil, &CheckError{Reason: ReasonSignerNameTaken, Err: fmt.Errorf("signerName %s belongs to Signer %q, which is older: delete one of them", object.Spec.SignerName, owner.Name)}
 	}
-	signer, err := r.Registry.load(object)
-	if err != nil {
-		return err
-	}
-	var troubles []error
-	before := object.Status.Backends
-	object.Status.Backends, object.Status.CANotAfter = nil, nil
-	for _, m := range signer.members {
-		known, err := inspect(ctx, m, before)
-		if err != nil {
-			troubles = append(troubles, fmt.Errorf("backend %s: %w", m.name, err))
-		}
-		if known == nil {
-			continue
-		}
-		object.Status.Backends = append(object.Status.Backends, *known)
-		if first := object.Status.CANotAfter; first == nil || known.CANotAfter.Before(first) {
-			object.Status.CANotAfter = known.CANotAfter.DeepCopy()
-		}
-	}
-	if object.Status.CANotAfter != nil {
-		r.Metrics.caExpires(signer.signerName, object.Status.CANotAfter.Time)
-	}
-	if err := r.publish(ctx, signer, object); err != nil && len(troubles) == 0 {
-		troubles = append(troubles, err)
-	}
-	return errors.Join(troubles...)
+	return r.Registry.load(object)
 }
 
-// inspect asks one backend whether it can sign, with which root and until when. While it does not know that, it is what it
-// was before; nil if there was nothing.
-func inspect(ctx context.Context, m *member, before []v1alpha1.BackendStatus) (known *v1alpha1.BackendStatus, err error) {
-	if i := slices.IndexFunc(before, func(s v1alpha1.BackendStatus) bool { return s.Name == m.name }); i >= 0 {
-		known = before[i].DeepCopy()
-	}
-	if expirer, expires := m.backend.(Expirer); expires {
-		anchors, anchorsErr := m.anchors(ctx)
-		notAfter, expiryErr := expirer.NotAfter(ctx)
-		if anchorsErr == nil && expiryErr == nil && len(anchors) > 0 {
-			known = &v1alpha1.BackendStatus{
-				Name: m.name, Root: fmt.Sprintf("%x", sha256.Sum256(anchors[0].Raw)),
-				CANotAfter: &metav1.Time{Time: notAfter.Truncate(time.Second)}, // as precise as the API keeps it
-			}
-		}
-	}
-	if c, ok := m.backend.(Checker); ok {
-		return known, c.Check(ctx)
-	}
-	return known, nil
-}
-
-// publish publishes the trust anchors of all backends. While one of them does not know its own, nothing changes: a bundle
-// without them would break those who verify what that backend signed.
+// publish publishes the trust anchors of all backends that know them, and lets those backends sign: what verifiers do not have yet, nobody
+// signs with. A backend that does not know its anchors now, and did before, leaves the bundle as it is: a bundle without them would
+// break those who verify what that backend signed. One of which they were never known signed nothing, and holds up nobody.
 func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *v1alpha1.Signer) error {
 	var anchors []*x509.Certificate
 	for _, m := range signer.members {
-		found, err := m.anchors(ctx)
-		if err != nil {
-			return fmt.Errorf("backend %s: reading trust anchors: %w", m.name, err)
-		}
-		if len(found) == 0 {
+		known := m.recall().anchors
+		if len(known) == 0 && statusOf(object.Status.Backends, m.name).Root != "" {
 			return nil
 		}
-		anchors = append(anchors, found...)
+		anchors = append(anchors, known...)
 	}
 	if len(anchors) == 0 {
 		return nil
@@ -163,7 +230,35 @@ func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *
 		return &CheckError{Reason: ReasonTrustNotPublished, Err: fmt.Errorf("publishing the trust bundle: %w", err)}
 	}
 	object.Status.TrustBundle = where
+	for _, m := range signer.members {
+		m.trust(m.recall().anchors)
+	}
 	return nil
+}
+
+// describe fills in what the status says of the backends, and returns the condition Ready.
+func (r *StatusReconciler) describe(signer *Signer, object *v1alpha1.Signer) metav1.Condition {
+	before := object.Status.Backends
+	recent := r.sinceWritten(object.UID) < recheck
+	object.Status.Backends, object.Status.CANotAfter, object.Status.Serving = nil, nil, ""
+	var troubles []error
+	for _, m := range signer.members {
+		status, canSign, trouble := m.status(statusOf(before, m.name), object.Status.TrustBundle != "", recent)
+		if trouble != nil {
+			troubles = append(troubles, &CheckError{Reason: status.Reason, Err: fmt.Errorf("backend %s: %s", m.name, status.Message)})
+		}
+		object.Status.Backends = append(object.Status.Backends, status)
+		if first := object.Status.CANotAfter; first == nil || status.CANotAfter.Before(first) {
+			object.Status.CANotAfter = status.CANotAfter.DeepCopy()
+		}
+		if canSign {
+			object.Status.Serving = cmp.Or(object.Status.Serving, m.name)
+		}
+	}
+	if object.Status.CANotAfter != nil {
+		r.Metrics.caExpires(signer.signerName, object.Status.CANotAfter.Time)
+	}
+	return readyCondition(object, troubles, nil)
 }
 
 // withdraw withdraws the trust bundles of Signers that had this name and are gone, unless another one has their signerName.
@@ -180,24 +275,28 @@ func (r *StatusReconciler) withdraw(ctx context.Context, name string, now types.
 			}
 			r.Metrics.forget(signerName)
 		}
+		r.mu.Lock()
+		delete(r.seen, uid)
+		r.mu.Unlock()
 		r.Registry.forget(uid)
 	}
 	return nil
 }
 
-// readyCondition turns what is wrong with a Signer into its condition.
-func readyCondition(object *v1alpha1.Signer, trouble error) metav1.Condition {
+// readyCondition says whether something can sign now: not if there is trouble with the Signer itself, or no backend serves.
+func readyCondition(object *v1alpha1.Signer, backends []error, own error) metav1.Condition {
 	condition := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: object.Generation,
 		Reason: ReasonReady, Message: "All backends can sign.",
 	}
+	trouble := cmp.Or(own, errors.Join(backends...))
 	if trouble == nil {
 		return condition
 	}
-	condition.Status, condition.Reason = metav1.ConditionFalse, ReasonBackendNotReady
-	condition.Message = bounded(fmt.Sprintf("Something needs attention: %v.", trouble))
-	if check := (*CheckError)(nil); errors.As(trouble, &check) {
-		condition.Reason = check.Reason
+	condition.Reason = ReasonDegraded
+	if object.Status.Serving == "" {
+		condition.Status, condition.Reason = metav1.ConditionFalse, reasonOf(trouble)
 	}
+	condition.Message = excerpt.Of(fmt.Sprintf("Something needs attention: %v.", trouble), maxMessage)
 	return condition
 }

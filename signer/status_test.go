@@ -5,7 +5,6 @@ package signer
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -72,13 +71,14 @@ func newWatcher(t *testing.T, signers ...*v1alpha1.Signer) *watcher {
 		objects = append(objects, s)
 	}
 	w := &watcher{world: newWorld(t, objects...), publisher: &publisher{}}
-	w.status = &StatusReconciler{Client: w.Client, Registry: w.Registry, Publisher: w.publisher, Metrics: w.Metrics}
+	w.status = &StatusReconciler{Client: w.Client, Registry: w.Registry, Publisher: w.publisher, Teller: w.Teller, Metrics: w.Metrics, Clock: w.clock}
 	return w
 }
 
 func (w *watcher) check(t *testing.T, name string) (ctrl.Result, error) {
 	t.Helper()
 	w.writes, w.calls = nil, nil
+	w.pass(2 * recheck) // probes are due then
 	return w.status.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: name}})
 }
 
@@ -109,19 +109,20 @@ func TestReadySigner(t *testing.T) {
 	if err != nil || result.RequeueAfter != recheck {
 		t.Fatalf("result %v, error %v, want to look again in %s", result, err, recheck)
 	}
+	since := &metav1.Time{Time: now.Add(2 * recheck)} // when it was looked at first
 	w.wantReady(t, "internal", metav1.ConditionTrue, ReasonReady, "can sign")
 	status := w.signer(t, "internal").Status
 	if want := now.Add(24 * time.Hour); status.CANotAfter == nil || !status.CANotAfter.Time.Equal(want) {
 		t.Errorf("caNotAfter is %v, want %s, the earlier of the two", status.CANotAfter, want)
 	}
 	if got, want := fmt.Sprint(status.Backends), fmt.Sprint([]v1alpha1.BackendStatus{
-		{Name: "first", Root: fingerprint(root.Certificate), CANotAfter: &metav1.Time{Time: late}},
-		{Name: "second", Root: fingerprint(stranger.Certificate), CANotAfter: &metav1.Time{Time: early.Truncate(time.Second)}},
+		{Name: "first", State: v1alpha1.BackendServing, Since: since, Root: fingerprint(root.Certificate), CANotAfter: &metav1.Time{Time: late}},
+		{Name: "second", State: v1alpha1.BackendServing, Since: since, Root: fingerprint(stranger.Certificate), CANotAfter: &metav1.Time{Time: early.Truncate(time.Second)}},
 	}); got != want {
 		t.Errorf("the backends are %s, want %s", got, want)
 	}
-	if status.TrustBundle != "configmap/"+signerName {
-		t.Errorf("trustBundle is %q", status.TrustBundle)
+	if status.TrustBundle != "configmap/"+signerName || status.Serving != "first" {
+		t.Errorf("trustBundle is %q, serving is %q", status.TrustBundle, status.Serving)
 	}
 	if want := []string{"publish " + signerName + " root stranger"}; !slices.Equal(w.calls, want) {
 		t.Errorf("calls %q, want %q", w.calls, want)
@@ -136,21 +137,43 @@ func TestReadySigner(t *testing.T) {
 	}
 }
 
-func TestSignerThatIsNotReady(t *testing.T) {
+func TestSignerInTrouble(t *testing.T) {
 	sealed := errors.New("503 sealed")
 	for name, c := range map[string]struct {
-		change       func(w *watcher, first *able)
-		reason, text string
+		change  func(w *watcher, first *able)
+		status  metav1.ConditionStatus
+		reason  string // of the condition
+		backend string // reason of the first backend
+		text    string
+		serving string
+		again   time.Duration // 0 for an error
 	}{
-		"a backend in trouble":  {func(_ *watcher, b *able) { b.check = sealed }, ReasonBackendNotReady, "backend first: 503 sealed"},
-		"trouble with a reason": {func(_ *watcher, b *able) { b.check = &CheckError{Reason: "CAExpired", Err: sealed} }, "CAExpired", "backend first: 503 sealed"},
+		"a backend in trouble": {
+			func(_ *watcher, b *able) { b.check = sealed }, metav1.ConditionTrue, ReasonDegraded, ReasonBackendNotReady, "backend first: 503 sealed", "second", 2 * time.Second,
+		},
+		"trouble with a reason": {
+			func(_ *watcher, b *able) { b.check = &CheckError{Reason: "CAExpired", Err: sealed} }, metav1.ConditionTrue, ReasonDegraded, "CAExpired", "503 sealed", "second", 2 * time.Second,
+		},
 		"wrapped trouble": {func(_ *watcher, b *able) {
 			b.check = fmt.Errorf("checking: %w", &CheckError{Reason: "CAExpired", Err: sealed})
-		}, "CAExpired", "503 sealed"},
-		"unknown anchors":                {func(_ *watcher, b *able) { b.err = sealed }, ReasonBackendNotReady, "backend first: reading trust anchors: 503 sealed"},
-		"a bundle that is not published": {func(w *watcher, _ *able) { w.publisher.err = sealed }, ReasonTrustNotPublished, "publishing the trust bundle: 503 sealed"},
-		"a backend that cannot be made":  {func(w *watcher, _ *able) { delete(w.backends, "first") }, ReasonBackendInvalid, "backend first"},
-		"words without end":              {func(_ *watcher, b *able) { b.check = errors.New(strings.Repeat("é", 1<<20)) }, ReasonBackendNotReady, "backend first"},
+		}, metav1.ConditionTrue, ReasonDegraded, "CAExpired", "503 sealed", "second", 2 * time.Second},
+		"all in trouble": {func(w *watcher, b *able) {
+			b.check = &CheckError{Reason: "CAExpired", Err: sealed}
+			w.backends["second"].(*able).check = sealed
+		}, metav1.ConditionFalse, "CAExpired", "CAExpired", "backend second: 503 sealed", "", 2 * time.Second},
+		"a warning": {func(_ *watcher, b *able) {
+			b.check = &CheckError{Reason: "ServingLastGoodCA", Err: sealed, Signs: true}
+		}, metav1.ConditionTrue, ReasonDegraded, "ServingLastGoodCA", "503 sealed", "first", recheck},
+		"unknown anchors": {
+			func(_ *watcher, b *able) { b.err = sealed }, metav1.ConditionTrue, ReasonDegraded, ReasonBackendNotReady, "backend first: reading trust anchors: 503 sealed", "second", recheck,
+		},
+		"a bundle that is not published": {
+			func(w *watcher, _ *able) { w.publisher.err = sealed }, metav1.ConditionFalse, ReasonTrustNotPublished, ReasonTrustNotPublished, "publishing the trust bundle: 503 sealed", "", 0,
+		},
+		"a backend that cannot be made": {func(w *watcher, _ *able) { delete(w.backends, "first") }, metav1.ConditionFalse, ReasonBackendInvalid, "", "backend first", "", 0},
+		"words without end": {
+			func(_ *watcher, b *able) { b.check = errors.New(strings.Repeat("é", 1<<20)) }, metav1.ConditionTrue, ReasonDegraded, ReasonBackendNotReady, "backend first", "second", 2 * time.Second,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWatcher(t, newSigner("first", "second"))
@@ -158,15 +181,24 @@ func TestSignerThatIsNotReady(t *testing.T) {
 			w.backends["first"], w.backends["second"] = first, newAble(now.Add(time.Hour), root.Certificate)
 			c.change(w, first)
 			for i := range 2 { // the second time nothing has changed
-				if _, err := w.check(t, "internal"); err == nil {
-					t.Fatal("no error, so that it is not soon tried again")
+				result, err := w.check(t, "internal")
+				if (err != nil) != (c.again == 0) || (i == 0 && result.RequeueAfter > c.again) {
+					t.Fatalf("result %v, error %v, want to look again in %s at the latest", result, err, c.again)
 				}
-				if want := []string{"update status internal"}[:1-i]; !slices.Equal(w.writes, want) {
-					t.Errorf("writes %q, want %q", w.writes, want)
+				writes := slices.DeleteFunc(w.writes, func(s string) bool { return s == "create Event" })
+				if want := []string{"update status internal"}[:1-i]; !slices.Equal(writes, want) {
+					t.Errorf("writes %q, want %q", writes, want)
 				}
 			}
-			w.wantReady(t, "internal", metav1.ConditionFalse, c.reason, c.text)
-			if n := len(w.signer(t, "internal").Status.Conditions[0].Message); n > 32768 {
+			w.wantReady(t, "internal", c.status, c.reason, c.text)
+			status := w.signer(t, "internal").Status
+			if status.Serving != c.serving {
+				t.Errorf("serving is %q, want %q", status.Serving, c.serving)
+			}
+			if c.backend != "" && (status.Backends[0].Reason != c.backend || status.Backends[0].Message == "") {
+				t.Errorf("the first backend is %+v, want the reason %s", status.Backends[0], c.backend)
+			}
+			if n := len(status.Conditions[0].Message); n > 32768 {
 				t.Errorf("the message has %d bytes", n)
 			}
 		})
@@ -185,11 +217,11 @@ func TestWhatIsKnownOfCAsIsKept(t *testing.T) {
 	before := w.signer(t, "internal").Status
 	first.err, first.check = errors.New("503 sealed"), errors.New("503 sealed")
 	for range 2 {
-		if _, err := w.check(t, "internal"); err == nil {
-			t.Fatal("no error")
+		if _, err := w.check(t, "internal"); err != nil {
+			t.Fatal(err)
 		}
 		status := w.signer(t, "internal").Status
-		if !equality.Semantic.DeepEqual(status.Backends, before.Backends) || !status.CANotAfter.Equal(before.CANotAfter) {
+		if b := status.Backends[0]; b.State != v1alpha1.BackendDown || b.Root != before.Backends[0].Root || !b.CANotAfter.Equal(before.Backends[0].CANotAfter) || !status.CANotAfter.Equal(before.CANotAfter) {
 			t.Errorf("in trouble the backends are %v, until %s; before they were %v, until %s", status.Backends, status.CANotAfter, before.Backends, before.CANotAfter)
 		}
 	}
@@ -201,47 +233,98 @@ func TestWhatIsKnownOfCAsIsKept(t *testing.T) {
 	if _, err := w.check(t, "internal"); err != nil {
 		t.Fatal(err)
 	}
-	if status := w.signer(t, "internal").Status; len(status.Backends) != 1 || status.Backends[0] != before.Backends[1] {
+	if status := w.signer(t, "internal").Status; len(status.Backends) != 1 || !equality.Semantic.DeepEqual(status.Backends[0], before.Backends[1]) {
 		t.Errorf("the backends are %v, want the second alone", status.Backends)
 	}
 }
-
-func fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
 
 func TestSignerIsReadyAgain(t *testing.T) {
 	w := newWatcher(t, newSigner("first"))
 	b := newAble(now.Add(time.Hour), root.Certificate)
 	w.backends["first"], b.check = b, errors.New("503 sealed")
-	if _, err := w.check(t, "internal"); err == nil {
-		t.Fatal("no error")
-	}
-	b.check = nil
 	if _, err := w.check(t, "internal"); err != nil {
 		t.Fatal(err)
+	}
+	w.wantReady(t, "internal", metav1.ConditionFalse, ReasonBackendNotReady, "503 sealed")
+	b.check = nil
+	for _, want := range []v1alpha1.BackendState{v1alpha1.BackendProbing, v1alpha1.BackendServing} {
+		if _, err := w.check(t, "internal"); err != nil {
+			t.Fatal(err)
+		}
+		if s := w.signer(t, "internal").Status; s.Backends[0].State != want || s.Serving != "first" {
+			t.Errorf("the backend is %+v, want %s; serving is %q", s.Backends[0], want, s.Serving)
+		}
 	}
 	w.wantReady(t, "internal", metav1.ConditionTrue, ReasonReady, "")
 }
 
-// A bundle without the anchors of one backend would break those who verify what that backend signed.
-func TestTrustIsPublishedOnlyIfAllAnchorsAreKnown(t *testing.T) {
-	for name, second := range map[string]Backend{
-		"one cannot be asked": backend(honest),
-		"one does not know":   &able{anchored: anchored{backend: honest, err: errors.New("503 sealed")}, notAfter: now},
+// A bundle without the anchors of a backend would break those who verify what that backend signed. One that never signed anything must not
+// keep the others from signing for ever.
+func TestTrustBundleWithoutABackend(t *testing.T) {
+	unknown := &able{anchored: anchored{backend: honest, err: errors.New("503 sealed")}, notAfter: now}
+	for name, c := range map[string]struct {
+		second Backend
+		known  bool // before, as the status says
+		calls  []string
+		bundle string
+		signs  map[string]bool
+	}{
+		"never known": {unknown, false, []string{"publish " + signerName + " root"}, "configmap/" + signerName, map[string]bool{"first": true, "second": false}},
+		"known before a restart, with one known as well": {unknown, true, nil, "configmap/before", map[string]bool{"first": true, "second": false}},
+		"it has none": {backend(honest), false, []string{"publish " + signerName + " root"}, "configmap/" + signerName, map[string]bool{"first": true, "second": true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSigner("first", "second")
 			s.Status.TrustBundle = "configmap/before"
-			w := newWatcher(t, s)
-			w.backends["first"], w.backends["second"] = newAble(now.Add(time.Hour), root.Certificate), second
-			_, _ = w.check(t, "internal")
-			if len(w.calls) > 0 {
-				t.Errorf("calls %q, want none", w.calls)
+			if c.known {
+				s.Status.Backends = []v1alpha1.BackendStatus{{Name: "first", Root: fingerprint(root.Certificate)}, {Name: "second", Root: fingerprint(stranger.Certificate)}}
 			}
-			if got := w.signer(t, "internal").Status.TrustBundle; got != "configmap/before" {
-				t.Errorf("trustBundle is %q, want the one before", got)
+			w := newWatcher(t, s)
+			w.backends["first"], w.backends["second"] = newAble(now.Add(time.Hour), root.Certificate), c.second
+			if _, err := w.check(t, "internal"); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(w.calls, c.calls) {
+				t.Errorf("calls %q, want %q", w.calls, c.calls)
+			}
+			if got := w.signer(t, "internal").Status.TrustBundle; got != c.bundle {
+				t.Errorf("trustBundle is %q, want %q", got, c.bundle)
+			}
+			for name, signs := range c.signs {
+				if _, err := w.member(t, name).verifyWith(); (err == nil) != signs {
+					t.Errorf("backend %s: may it sign? %v, want %t", name, err, signs)
+				}
 			}
 		})
 	}
+}
+
+// Whoever has only the bundle from before a backend was added, or its root replaced, could not verify what it signs.
+func TestNothingIsSignedBeforeItsAnchorsArePublished(t *testing.T) {
+	w := newWatcher(t, newSigner("local"))
+	for _, o := range []client.Object{approved(t, nil), newPolicy()} {
+		if err := w.Client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newAble(now.Add(time.Hour), root.Certificate)
+	w.backends["local"] = b
+	w.publisher.err = errors.New("connection refused")
+	ask := func(published bool) {
+		t.Helper()
+		_, _ = w.check(t, "internal")
+		w.writes = nil
+		result, err := w.Reconcile(t.Context(), w.stored(t))
+		if wrote := slices.Contains(w.writes, "patch status web"); wrote != published || (!published && result.RequeueAfter == 0 && err == nil) {
+			t.Errorf("writes %q, result %v, error %v, want a certificate: %t", w.writes, result, err, published)
+		}
+	}
+	ask(false)
+	b.anchors = []*x509.Certificate{stranger.Certificate} // another CA's, which does not sign
+	w.publisher.err = nil
+	ask(false)
+	b.anchors = []*x509.Certificate{stranger.Certificate, root.Certificate}
+	ask(true)
 }
 
 func TestSecondSignerOfASignerName(t *testing.T) {

@@ -43,30 +43,33 @@ var knownExtensions = []asn1.ObjectIdentifier{
 // Verify checks what a backend returned against the request with its granted lifetime. Whatever a backend does, a
 // certificate for another key, with other names, more usages or a longer life never leaves the signer. If anchors are given,
 // the chain must lead to one of them. Only what Verify returns was verified: its certificates are parsed from the bytes that
-// are written.
+// are written. The error is a *RequestError if the request may have brought it about.
 func Verify(chain, anchors []*x509.Certificate, req csr.Request, now time.Time) ([]*x509.Certificate, error) {
 	chain, err := reparse(chain)
 	if err != nil {
 		return nil, err
 	}
-	leaf := chain[0]
-	key, ok := req.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !key.Equal(leaf.PublicKey) {
-		return nil, errors.New("the leaf is for another key")
-	}
-	if err := verifyNames(leaf, req); err != nil {
-		return nil, err
-	}
-	if err := verifyPowers(leaf, req); err != nil {
-		return nil, err
-	}
-	if err := verifyLifetime(leaf, req, now); err != nil {
-		return nil, err
+	if err := verifyLeaf(chain[0], req, now); err != nil {
+		return nil, &RequestError{Err: err}
 	}
 	if err := verifyLinks(chain, now); err != nil {
 		return nil, err
 	}
 	return chain, verifyAnchored(chain, anchors, now)
+}
+
+func verifyLeaf(leaf *x509.Certificate, req csr.Request, now time.Time) error {
+	key, ok := req.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !key.Equal(leaf.PublicKey) {
+		return errors.New("the leaf is for another key")
+	}
+	if err := verifyNames(leaf, req); err != nil {
+		return err
+	}
+	if err := verifyPowers(leaf, req); err != nil {
+		return err
+	}
+	return verifyLifetime(leaf, req, now)
 }
 
 // reparse parses the raw bytes of the certificates again: a backend could return fields that are not what the bytes say.
@@ -158,6 +161,9 @@ func verifyLinks(chain []*x509.Certificate, now time.Time) error {
 	return nil
 }
 
+// errUnanchored is in the error of a chain that leads to none of the anchors, be it because the CA was replaced.
+var errUnanchored = errors.New("following the chain to the trust anchors")
+
 // verifyAnchored checks that the chain leads to one of the anchors. No anchors are known to be no bound.
 func verifyAnchored(chain, anchors []*x509.Certificate, now time.Time) error {
 	if len(anchors) == 0 {
@@ -176,8 +182,14 @@ func verifyAnchored(chain, anchors []*x509.Certificate, now time.Time) error {
 	for _, c := range chain[1:] {
 		options.Intermediates.AddCert(c)
 	}
-	if _, err := chain[0].Verify(options); err != nil {
-		return fmt.Errorf("following the chain to the trust anchors: %w", err)
+	_, err := chain[0].Verify(options)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("%w: %w", errUnanchored, err)
+	// Names that a CA above is not for were asked for by the requester.
+	if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason != x509.Expired {
+		return &RequestError{Err: err}
+	}
+	return err
 }

@@ -46,9 +46,12 @@ func refused(t *testing.T, b backend, want string) {
 	t.Helper()
 	w := newWorld(t, approved(t, nil), newPolicy(), newSigner("local"))
 	w.backends["local"] = anchored{backend: b, anchors: []*x509.Certificate{root.Certificate}}
-	_, err := w.reconcile(t)
-	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "verifying the returned chain") {
-		t.Errorf("error %v, want %q", err, want)
+	result, err := w.reconcile(t)
+	if err == nil && result.RequeueAfter < firstAgain {
+		t.Errorf("result %v and no error, want to try again in minutes, or with the usual backoff", result)
+	}
+	if note := w.event(t).Note; !strings.Contains(note, want) || !strings.Contains(note, "verifying the returned chain") {
+		t.Errorf("the event says %q, want %q", note, want)
 	}
 	if want := []string{"create Event"}; !slices.Equal(w.writes, want) {
 		t.Errorf("writes %q, want %q", w.writes, want)
@@ -98,6 +101,60 @@ func TestLeafWithOtherNamesIsRefused(t *testing.T) {
 		"a subject in other case":                     {leafOf(func(c *template) { c.Subject.CommonName = "WEB" }), "subject is"},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, c.b, c.want) })
+	}
+}
+
+// Verifiers that look at the common name take it for a DNS name. Public CAs choose it among the DNS names or leave it out, which grants
+// nothing; anything else would.
+func TestCommonNames(t *testing.T) {
+	for name, c := range map[string]struct {
+		requested string
+		leaf      []string // attributes and their values
+		ok        bool
+	}{
+		"the one requested":                      {"web", []string{"CN", "web"}, true},
+		"none requested, none there":             {"", nil, true},
+		"none requested, a DNS name":             {"", []string{"CN", "web.example.com"}, true},
+		"none requested, a DNS name in capitals": {"", []string{"CN", "WEB.example.com"}, true},
+		"none requested, a name of somebody":     {"", []string{"CN", "bank.example.org"}, false},
+		"none requested, a name that is no SAN":  {"", []string{"CN", "example.com"}, false},
+		"none requested, an email address":       {"", []string{"CN", "ops@example.com"}, false},
+		"none requested, one without a value":    {"", []string{"CN", ""}, true},
+		"a DNS name requested, none there":       {"web.example.com", nil, true},
+		"a DNS name requested, another one":      {"web.example.com", []string{"CN", "*.apps.example.com"}, true},
+		"a DNS name requested, in capitals":      {"web.example.com", []string{"CN", "WEB.EXAMPLE.COM"}, true},
+		"requested in capitals, none there":      {"WEB.example.com", nil, true},
+		"a DNS name requested, another name":     {"web.example.com", []string{"CN", "admin"}, false},
+		"no DNS name requested, none there":      {"web", nil, false},
+		"no DNS name requested, a DNS name":      {"web", []string{"CN", "web.example.com"}, false},
+		"no DNS name requested, in capitals":     {"web", []string{"CN", "WEB"}, false},
+		"a DNS name and another name":            {"", []string{"CN", "web.example.com", "CN", "admin"}, false},
+		"two DNS names":                          {"", []string{"CN", "web.example.com", "CN", "*.apps.example.com"}, false},
+		"the one requested, twice":               {"web", []string{"CN", "web", "CN", "web"}, false},
+		"the one requested behind another":       {"web", []string{"CN", "admin", "CN", "web"}, false},
+		"an attribute beside":                    {"", []string{"CN", "web.example.com", "UID", "0"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := approved(t, func(r *x509.CertificateRequest) { r.Subject = pkix.Name{CommonName: c.requested} })
+			w := newWorld(t, r, newPolicy(), newSigner("local"))
+			w.backends["local"] = leafOf(func(leaf *template) { leaf.RawSubject = rawSubject(t, c.leaf...) })
+			if _, err := w.reconcile(t); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(w.stored(t).Status.Certificate) > 0; got != c.ok {
+				t.Errorf("issued: %t, want %t", got, c.ok)
+			}
+		})
+	}
+}
+
+// Istio's sidecars ask for O="", which some CAs leave out.
+func TestAttributesWithoutAValue(t *testing.T) {
+	r := approved(t, func(r *x509.CertificateRequest) { r.Subject = pkix.Name{Organization: []string{""}} })
+	w := newWorld(t, r, newPolicy(), newSigner("local"))
+	w.backends["local"] = leafOf(func(leaf *template) { leaf.RawSubject = rawSubject(t) })
+	if _, err := w.reconcile(t); err != nil || len(issued(t, w)) == 0 {
+		t.Errorf("error %v", err)
 	}
 }
 

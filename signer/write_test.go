@@ -59,6 +59,7 @@ func TestWriteTouchesTheStatusAlone(t *testing.T) {
 			before := w.stored(t)
 			cached := before.DeepCopy()
 			cached.Labels, cached.Annotations, cached.Finalizers, cached.OwnerReferences = nil, nil, nil, nil
+			w.publish(t)
 			if _, err := w.Reconcile(t.Context(), cached); err != nil {
 				t.Fatal(err)
 			}
@@ -106,6 +107,7 @@ func TestObjectReplacedUnderItsNameGetsNoCertificate(t *testing.T) {
 			if err := errors.Join(w.Client.Delete(t.Context(), judged.DeepCopy()), w.Client.Create(t.Context(), planted)); err != nil {
 				t.Fatal(err)
 			}
+			w.publish(t)
 			if _, err := w.Reconcile(t.Context(), judged); !apierrors.IsConflict(err) {
 				t.Errorf("error %v, want a conflict", err)
 			}

@@ -187,7 +187,7 @@ type DNS01 struct {
 	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="propagationTimeout must be between 1s and 1h"
 	// +optional
-	PropagationTimeout metav1.Duration `json:"propagationTimeout,omitempty"`
+	PropagationTimeout metav1.Duration `json:"propagationTimeout,omitzero"`
 }
 
 // RFC2136 says which DNS server takes dynamic updates (RFC 2136), signed with TSIG (RFC 8945).

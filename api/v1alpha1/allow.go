@@ -103,7 +103,7 @@ type Allow struct {
 	//
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s')",message="maxDuration must be at least 30s"
 	// +optional
-	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
+	MaxDuration *metav1.Duration `json:"maxDuration,omitzero"`
 }
 
 // Subject lists, for each attribute of a subject's distinguished name (RFC 5280, section 4.1.2.6), the values that may be

@@ -88,12 +88,12 @@ type ManagedCA struct {
 	//
 	// +kubebuilder:default="87600h"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1h')",message="rootDuration must be at least 1h"
-	RootDuration metav1.Duration `json:"rootDuration,omitempty"`
+	RootDuration metav1.Duration `json:"rootDuration,omitzero"`
 
 	// IntermediateDuration is the lifetime of the intermediate, which is replaced by a new one, with a new key, when two
 	// thirds of it have passed. Default: one year.
 	//
 	// +kubebuilder:default="8760h"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1h')",message="intermediateDuration must be at least 1h"
-	IntermediateDuration metav1.Duration `json:"intermediateDuration,omitempty"`
+	IntermediateDuration metav1.Duration `json:"intermediateDuration,omitzero"`
 }

@@ -27,3 +27,8 @@ const IndexSignerName = "signerName"
 // AnnotationReview is the annotation of a CertificateSigningRequest that waits for a person. It says in plain words what is
 // to be decided. Nothing is ever decided by it.
 const AnnotationReview = "certwright.dev/review"
+
+// AnnotationRenewAt is the annotation of a CertificateSigningRequest that says when its certificate should be renewed (RFC 3339), as the
+// backend that signed it advises. The signer writes it beside the certificate. It is advice: a requester may only ever renew earlier
+// for it than it would anyway.
+const AnnotationRenewAt = "certwright.dev/renew-at"

@@ -27,7 +27,7 @@ type Quota struct {
 	//
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('720h')",message="period must be from 1s to 720h"
 	// +kubebuilder:default="1h"
-	Period metav1.Duration `json:"period,omitempty"`
+	Period metav1.Duration `json:"period,omitzero"`
 
 	// Burst is how many may be approved at once after a time without requests. Default: requests.
 	//

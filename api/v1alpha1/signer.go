@@ -61,7 +61,7 @@ type Limits struct {
 	//
 	// +kubebuilder:default="24h"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s')",message="maxDuration must be at least 30s"
-	MaxDuration metav1.Duration `json:"maxDuration,omitempty"`
+	MaxDuration metav1.Duration `json:"maxDuration,omitzero"`
 
 	// Usages that may be signed.
 	//

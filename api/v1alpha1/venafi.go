@@ -3,6 +3,8 @@
 
 package v1alpha1
 
+import certificatesv1 "k8s.io/api/certificates/v1"
+
 // Venafi says which zone of which product signs. Exactly one product is set.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.tpp) != has(self.cloud)",message="exactly one product must be set: tpp or cloud"
@@ -16,6 +18,15 @@ type Venafi struct {
 	//
 	// +optional
 	Cloud *VenafiCloud `json:"cloud,omitempty"`
+
+	// Usages are those that all certificates of the zone have, as only the CA behind it decides about them. A request for others is
+	// refused before anything is bought. Default: not known, and a certificate with usages that were not asked for is bought and
+	// then not handed out.
+	//
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +optional
+	Usages []certificatesv1.KeyUsage `json:"usages,omitempty"`
 }
 
 // VenafiTPP says which policy folder issues, and how to log in. The url is that of the server, without /vedsdk.

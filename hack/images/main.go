@@ -22,7 +22,8 @@ Usage:
 Each argument writes one image, NAME:TAG, to DIR/FILE.tar in the format of "docker save". The programs land in the root
 folder of the image under their own names; the first one is its entrypoint. The programs run as user and group 65532,
 and the same programs always give the same bytes. Programs must be built with CGO_ENABLED=0; or, with --libraries, are
-packed together with the shared libraries of this machine that they need.
+packed together with the shared libraries of this machine that they need, at the paths that these have here, as have
+shared libraries that are given as programs.
 
 Example:
   images --out bin/images certwright=certwright/certwright:dev:bin/certwright

@@ -50,7 +50,8 @@ const unlimitedPath = -1
 // whoever holds one holds a consistent set.
 type authority struct {
 	cert *x509.Certificate
-	key  crypto.Signer
+	// key is the key of cert, or nil if it is kept outside.
+	key crypto.Signer
 	// issuers goes behind the leaf in what Sign returns: the CA certificate and those above it, without a root.
 	issuers []*x509.Certificate
 	// path is the CA certificate and all above it, the trust anchor included.
@@ -67,16 +68,19 @@ type authority struct {
 	pathLen int
 }
 
-// newAuthority checks that the CA certificate, the chain above it, the trust anchors and the key fit together. If anchors
-// is empty, the self-signed certificate at the end of the chain is the anchor. Whether the time is right is not checked
+// newAuthority checks that the CA certificate, the chain above it, the trust anchors and the key fit together. The key is nil
+// if it is kept outside. If anchors is empty, the self-signed certificate at the end of the chain is the anchor. Whether the time is right is not checked
 // here, as that changes while an authority is kept; see check. Every error is a *signer.CheckError.
 func newAuthority(chain, anchors []*x509.Certificate, key crypto.Signer) (*authority, error) {
 	cert := chain[0]
 	if err := checkIssuer(cert); err != nil {
 		return nil, err
 	}
-	if err := checkKeyPair(cert, key); err != nil {
+	if err := checkPublicKey(cert.PublicKey); err != nil {
 		return nil, err
+	}
+	if key != nil && !samePublicKey(cert.PublicKey, key.Public()) {
+		return nil, checkError(reasonKeyMismatch, "the key is not the one that the CA certificate %s was issued for", cert.Subject)
 	}
 	for i, c := range chain[1:] {
 		if !bytes.Equal(chain[i].RawIssuer, c.RawSubject) || chain[i].CheckSignatureFrom(c) != nil {
@@ -148,23 +152,20 @@ func checkIssuer(cert *x509.Certificate) error {
 	return nil
 }
 
-// checkKeyPair checks that the key is fit to sign with, and that it is the certificate's.
-func checkKeyPair(cert *x509.Certificate, key crypto.Signer) error {
-	switch pub := key.Public().(type) {
+// checkPublicKey checks that a CA's key is fit to sign with.
+func checkPublicKey(public crypto.PublicKey) error {
+	switch k := public.(type) {
 	case *rsa.PublicKey:
-		if pub.N.BitLen() < 2048 {
-			return checkError(reasonUnsupportedKey, "the CA key is RSA of %d bits: at least 2048 are needed", pub.N.BitLen())
+		if k.N.BitLen() < 2048 {
+			return checkError(reasonUnsupportedKey, "the CA key is RSA of %d bits: at least 2048 are needed", k.N.BitLen())
 		}
 	case *ecdsa.PublicKey:
-		if !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, pub.Curve) {
-			return checkError(reasonUnsupportedKey, "the CA key is ECDSA on %s: it must be on P-256, P-384 or P-521", pub.Curve.Params().Name)
+		if !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, k.Curve) {
+			return checkError(reasonUnsupportedKey, "the CA key is ECDSA on %s: it must be on P-256, P-384 or P-521", k.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
 	default:
-		return checkError(reasonUnsupportedKey, "the CA key is a %T: it must be RSA, ECDSA or Ed25519", pub)
-	}
-	if !samePublicKey(cert.PublicKey, key.Public()) {
-		return checkError(reasonKeyMismatch, "the key is not the one that the CA certificate %s was issued for", cert.Subject)
+		return checkError(reasonUnsupportedKey, "the CA key is a %T: it must be RSA, ECDSA or Ed25519", k)
 	}
 	return nil
 }
@@ -228,6 +229,11 @@ func selfSigned(c *x509.Certificate) bool {
 func samePublicKey(a, b crypto.PublicKey) bool {
 	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(b)
+}
+
+// warning is an error of Check with which Sign works.
+func warning(reason, format string, args ...any) error {
+	return &signer.CheckError{Reason: reason, Signs: true, Err: fmt.Errorf(format, args...)}
 }
 
 func checkError(reason, format string, args ...any) error {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package ca is the backend that signs with a CA certificate and key kept in a Secret of Certwright's own namespace: one
-// that an administrator put there, or one that this package made and renews.
+// that an administrator put there, or one that this package made and renews. It also signs with a key that is kept outside
+// Kubernetes, by way of package device.
 //
 // It promises that a certificate is built from the parsed request and compared with it afterwards, that it never outlives
 // any certificate above it, and that a Secret which breaks does not take a good CA out of service: the last good one signs
@@ -17,6 +18,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -28,11 +30,13 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/device"
+	"github.com/certwright/certwright/signer/ca/keyuri"
 )
 
-// OpenKey opens the private key that a URI names, such as one in an HSM (RFC 7512) or a cloud's KMS. The pin may be empty. The
-// key is closed if it is an io.Closer.
-type OpenKey func(ctx context.Context, uri, pin string) (crypto.Signer, error)
+// OpenKey opens the private key of the public key that a URI names, such as one in an HSM or a cloud's KMS: see keyuri. The pin may
+// be empty. The key is closed if it is an io.Closer. It need not be checked that the private key is the right one.
+type OpenKey func(ctx context.Context, uri keyuri.URI, pin string, public crypto.PublicKey) (crypto.Signer, error)
 
 // Options are what New needs. Only IsCA, OpenKey, Clock and Rand may be left out.
 type Options struct {
@@ -60,7 +64,12 @@ type Options struct {
 // Backend signs with one CA. It is safe for concurrent use.
 type Backend struct {
 	options Options
+	// urls are written into every certificate.
+	urls urls
+	// secret is the name of the Secret that holds the CA, unless its key is outside: then fixed and outside are set.
 	secret  string
+	fixed   *authority
+	outside *device.Key
 
 	mu      sync.Mutex
 	version string     // UID and resourceVersion of the Secret that the rest was read from
@@ -77,6 +86,7 @@ var (
 	_ signer.Checker       = (*Backend)(nil)
 	_ signer.TrustAnchorer = (*Backend)(nil)
 	_ signer.Expirer       = (*Backend)(nil)
+	_ io.Closer            = (*Backend)(nil)
 )
 
 // New returns a backend for one entry of a Signer's backends. It does no I/O; the error is about the configuration.
@@ -92,21 +102,45 @@ func New(o Options) (*Backend, error) {
 		o.Rand = rand.Reader
 	}
 	b := &Backend{options: o}
-	switch {
-	case (o.CA.Managed == nil) == (o.CA.SecretRef == nil):
-		return nil, fmt.Errorf("building CA backend %q of Signer %q: exactly one of ca.managed and ca.secretRef must be set", o.Backend, o.Signer)
-	case o.CA.SecretRef != nil:
-		if b.secret = o.CA.SecretRef.Name; b.secret == "" {
-			return nil, fmt.Errorf("building CA backend %q of Signer %q: ca.secretRef.name is empty", o.Backend, o.Signer)
-		}
-	default:
-		managed, err := withDefaults(*o.CA.Managed, o.SignerName)
-		if err != nil {
-			return nil, fmt.Errorf("building CA backend %q of Signer %q: ca.managed.%w", o.Backend, o.Signer, err)
-		}
-		b.options.CA.Managed, b.secret = managed, SecretName(o.Signer, o.Backend)
+	if err := b.configure(); err != nil {
+		return nil, fmt.Errorf("building CA backend %q of Signer %q: ca.%w", o.Backend, o.Signer, err)
 	}
 	return b, nil
+}
+
+// configure takes in the configuration. The error begins with the field below ca.
+func (b *Backend) configure() (err error) {
+	c := b.options.CA
+	if b.urls, err = parseURLs(c); err != nil {
+		return err
+	}
+	switch {
+	case sources(c) != 1:
+		return errors.New("managed, ca.secretRef and ca.key: exactly one of them must be set")
+	case c.SecretRef != nil:
+		if b.secret = c.SecretRef.Name; b.secret == "" {
+			return errors.New("secretRef.name is empty")
+		}
+	case c.Key != nil:
+		if err := b.configureKey(*c.Key); err != nil {
+			return fmt.Errorf("key%w", err)
+		}
+	default:
+		if b.options.CA.Managed, err = withDefaults(*c.Managed, b.options.SignerName); err != nil {
+			return fmt.Errorf("managed.%w", err)
+		}
+		b.secret = SecretName(b.options.Signer, b.options.Backend)
+	}
+	return nil
+}
+
+func sources(c v1alpha1.CA) (n int) {
+	for _, set := range []bool{c.Managed != nil, c.SecretRef != nil, c.Key != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
 }
 
 // SecretName is the name of the Secret that holds the managed CA of a backend, from the name of its Signer and its own. A backend's name has no dots, so no two
@@ -133,7 +167,7 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	if err := a.check(now); err != nil {
 		return nil, err
 	}
-	leaf, err := a.issue(req, now, b.options.Rand)
+	leaf, err := a.issue(req, now, b.options.Rand, b.signWith(ctx, a), b.urls)
 	if err != nil {
 		return nil, err
 	}
@@ -143,14 +177,25 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 // Check implements signer.Checker. An error of reason ServingLastGoodCA or IntermediateNotRenewing asks for a person, but
 // Sign works while that lasts.
 func (b *Backend) Check(ctx context.Context) error {
-	a, warning, err := b.load(ctx)
+	a, warn, err := b.load(ctx)
 	if err != nil {
 		return err
 	}
 	if err := a.check(b.options.Clock.Now()); err != nil {
 		return err
 	}
-	return warning
+	if b.outside != nil {
+		return b.outside.Check(ctx)
+	}
+	return warn
+}
+
+// Close implements io.Closer. It gives back a key that is kept outside.
+func (b *Backend) Close() error {
+	if b.outside == nil {
+		return nil
+	}
+	return b.outside.Close()
 }
 
 // TrustAnchors implements signer.TrustAnchorer: the roots that this CA's certificates lead to.

@@ -5,6 +5,7 @@ package ca
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -30,20 +31,27 @@ const Backdate = 5 * time.Minute
 func backdate(life time.Duration) time.Duration { return min(Backdate, life/10) }
 
 // leafExtensions are all extensions that a certificate of this package may have: key usage, extended key usage, basic
-// constraints, subject and authority key identifiers, subject alternative names (RFC 5280, section 4.2.1).
-var leafExtensions = []string{"2.5.29.15", "2.5.29.37", "2.5.29.19", "2.5.29.14", "2.5.29.35", "2.5.29.17"}
+// constraints, subject and authority key identifiers, subject alternative names, CRL distribution points, authority information
+// access (RFC 5280, sections 4.2.1 and 4.2.2.1).
+var leafExtensions = []string{"2.5.29.15", "2.5.29.37", "2.5.29.19", "2.5.29.14", "2.5.29.35", "2.5.29.17", "2.5.29.31", "1.3.6.1.5.5.7.1.1"}
 
 // issue builds a certificate from the fields of the request, never from its bytes, signs it, and compares what came out
 // with what was asked for.
-func (a *authority) issue(req csr.Request, now time.Time, random io.Reader) (*x509.Certificate, error) {
+func (a *authority) issue(req csr.Request, now time.Time, random io.Reader, key crypto.Signer, u urls) (*x509.Certificate, error) {
 	template, err := a.template(req, now)
 	if err != nil {
 		return nil, err
 	}
+	u.put(template)
+	if k, ok := key.(interface {
+		SignatureAlgorithm() x509.SignatureAlgorithm
+	}); ok {
+		template.SignatureAlgorithm = k.SignatureAlgorithm()
+	}
 	if template.SerialNumber, err = newSerial(random); err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(random, template, a.cert, req.PublicKey, a.key)
+	der, err := x509.CreateCertificate(random, template, a.cert, req.PublicKey, key)
 	if err != nil {
 		return nil, fmt.Errorf("signing with the CA %s: %w", a.cert.Subject, err)
 	}
@@ -150,6 +158,9 @@ func compare(leaf, template *x509.Certificate, req csr.Request) error {
 	check("uris", slices.EqualFunc(leaf.URIs, template.URIs, equalString))
 	check("ipAddresses", slices.EqualFunc(leaf.IPAddresses, template.IPAddresses, equalString))
 	check("usages", leaf.KeyUsage == template.KeyUsage && slices.Equal(leaf.ExtKeyUsage, template.ExtKeyUsage) && len(leaf.UnknownExtKeyUsage) == 0)
+	check("crlDistributionPoints", slices.Equal(leaf.CRLDistributionPoints, template.CRLDistributionPoints))
+	check("ocspServers", slices.Equal(leaf.OCSPServer, template.OCSPServer))
+	check("issuingCertificateURLs", slices.Equal(leaf.IssuingCertificateURL, template.IssuingCertificateURL))
 	check("isCA", leaf.BasicConstraintsValid && leaf.IsCA == req.IsCA)
 	check("validity", leaf.NotBefore.Equal(template.NotBefore) && leaf.NotAfter.Equal(template.NotAfter))
 	for _, e := range leaf.Extensions {

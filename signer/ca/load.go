@@ -22,13 +22,16 @@ import (
 const renewalPause = time.Minute
 
 // load returns the CA to sign with, as one consistent set, and what a person should know about it although it serves. It
-// parses each version of a Secret once. The error is a *signer.CheckError where the Secret is at fault, and plain where
+// parses each version of a Secret once; a CA whose key is outside has none. The error is a *signer.CheckError where the Secret is at fault, and plain where
 // reading or writing it is.
 //
 // The lock is held while the Secret is read, which is from memory but for the moments in which a managed CA is made.
-func (b *Backend) load(ctx context.Context) (a *authority, warning, err error) {
+func (b *Backend) load(ctx context.Context) (a *authority, warn, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
+	}
+	if b.fixed != nil {
+		return b.fixed, nil, nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,7 +58,7 @@ func (b *Backend) load(ctx context.Context) (a *authority, warning, err error) {
 }
 
 // choose prefers what the Secret holds now, then what it held when it was last fit, as long as that is valid.
-func (b *Backend) choose(now time.Time) (a *authority, warning, err error) {
+func (b *Backend) choose(now time.Time) (a *authority, warn, err error) {
 	problem := b.broken
 	if b.latest != nil {
 		problem = b.latest.check(now)
@@ -64,11 +67,11 @@ func (b *Backend) choose(now time.Time) (a *authority, warning, err error) {
 	case problem == nil:
 		b.good = b.latest
 		if b.renewErr != nil {
-			warning = checkError(reasonIntermediateNotRenewing, "%w; the CA certificate %s signs until %s", b.renewErr, b.latest.cert.Subject, rfc3339(b.latest.notAfter))
+			warn = warning(reasonIntermediateNotRenewing, "%w; the CA certificate %s signs until %s", b.renewErr, b.latest.cert.Subject, rfc3339(b.latest.notAfter))
 		}
-		return b.latest, warning, nil
+		return b.latest, warn, nil
 	case b.good != nil && b.good.check(now) == nil:
-		return b.good, checkError(reasonServingLastGoodCA, "%w; until that is right, the CA certificate %s that was there before signs, at most until %s",
+		return b.good, warning(reasonServingLastGoodCA, "%w; until that is right, the CA certificate %s that was there before signs, at most until %s",
 			problem, b.good.cert.Subject, rfc3339(b.good.notAfter)), nil
 	case b.latest != nil:
 		return b.latest, nil, nil

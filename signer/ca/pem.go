@@ -12,6 +12,8 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/certwright/certwright/signer"
 )
 
 // The keys of the Secrets that this package reads and writes.
@@ -23,30 +25,14 @@ const (
 
 var pemBegin = []byte("-----BEGIN")
 
-// certificates reads the certificates of one key of a Secret. Text around the PEM blocks is ignored, as tools like to
-// describe a certificate there; a block that is no certificate, or is cut off, is an error.
+// certificates reads the certificates of one key of a Secret.
 func certificates(s *corev1.Secret, key string) ([]*x509.Certificate, error) {
-	rest := s.Data[key]
-	if len(bytes.TrimSpace(rest)) == 0 {
+	if len(bytes.TrimSpace(s.Data[key])) == 0 {
 		return nil, checkError(reasonSecretIncomplete, "key %s is missing or empty", key)
 	}
-	var certs []*x509.Certificate
-	for {
-		block, after := pem.Decode(rest)
-		if block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			return nil, checkError(reasonCertificateInvalid, "key %s holds a PEM block of type %q: only CERTIFICATE may be there", key, block.Type)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, checkError(reasonCertificateInvalid, "key %s: parsing certificate %d: %w", key, len(certs)+1, err)
-		}
-		certs, rest = append(certs, cert), after
-	}
-	if len(certs) == 0 || bytes.Contains(rest, pemBegin) {
-		return nil, checkError(reasonCertificateInvalid, "key %s: certificate %d is not a complete PEM block", key, len(certs)+1)
+	certs, err := signer.ParsePEM(s.Data[key])
+	if err != nil {
+		return nil, checkError(reasonCertificateInvalid, "key %s: %w", key, err)
 	}
 	return certs, nil
 }

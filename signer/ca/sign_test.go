@@ -228,8 +228,8 @@ func TestNewRefuses(t *testing.T) {
 		change func(*ca.Options)
 		text   string
 	}{
-		"no source":         {func(o *ca.Options) { o.CA = v1alpha1.CA{} }, "exactly one of"},
-		"both sources":      {func(o *ca.Options) { o.CA.SecretRef = &v1alpha1.SecretRef{Name: "x"} }, "exactly one of"},
+		"no source":         {func(o *ca.Options) { o.CA = v1alpha1.CA{} }, "exactly one"},
+		"both sources":      {func(o *ca.Options) { o.CA.SecretRef = &v1alpha1.SecretRef{Name: "x"} }, "exactly one"},
 		"no secret name":    {func(o *ca.Options) { o.CA = v1alpha1.CA{SecretRef: &v1alpha1.SecretRef{}} }, "secretRef.name"},
 		"unknown algorithm": {func(o *ca.Options) { o.CA.Managed.KeyAlgorithm = "DSA" }, `"DSA" is not one of ECDSA-P256`},
 		"long common name":  {func(o *ca.Options) { o.CA.Managed.CommonName = strings.Repeat("n", 51) }, "commonName"},

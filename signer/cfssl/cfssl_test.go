@@ -150,14 +150,14 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// multirootca does not say why it does not sign, so nobody can know that it never will.
+// multirootca does not say why it does not sign, so nobody can know that it never will. It is no trouble of the server's either.
 func TestMultirootKeepsReasons(t *testing.T) {
 	profiles := map[string]profile{"workloads": workloads().with("name_whitelist", `\.example\.com$`)}
 	s := configure(t, newCertificate(t, "Root", "ECDSA-P256", nil, nil), profiles).multiroot(t)
 	config := s.config()
 	config.Label = "workloads"
 	_, err := newBackend(t, config, secret(authKey)).Sign(t.Context(), request(t, dns("web.example.org")))
-	wantError(t, err, "trouble", "name_whitelist")
+	wantError(t, err, "request", "name_whitelist")
 }
 
 // A profile that takes nothing but the key from the PKCS #10 request gets the subject told.

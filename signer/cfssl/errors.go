@@ -49,6 +49,20 @@ func (r *refusal) permanent() bool {
 	return strings.HasPrefix(r.message, "pre-issuance linting found")
 }
 
+// verdict makes of an error that wraps r, the answer to a request for a certificate, what it means for that request.
+func (r *refusal) verdict(err error) error {
+	switch {
+	case r.permanent():
+		return &signer.PermanentError{Err: err}
+	case r.message == unexplained:
+		return &signer.RequestError{Err: err}
+	}
+	return err
+}
+
+// unexplained is all that multirootca says when it does not sign, be it for the request's names or for its own trouble.
+const unexplained = "bad request"
+
 // remedies are what a person can do about a message, and the reason for a *signer.CheckError.
 var remedies = map[string]struct{ reason, remedy string }{
 	"invalid token":              {reasonAuthKeyRefused, "the key of cfssl.authKeyRef is not that of the profile's auth_key"},
@@ -57,7 +71,7 @@ var remedies = map[string]struct{ reason, remedy string }{
 	"authorisation required":     {reasonProfileUnusable, "the profile has no auth_key: give it one, or name another profile"},
 	"invalid profile":            {reasonProfileUnusable, "the server has no profile of that name"},
 	"bad label":                  {reasonLabelUnknown, "the server has no signer of that label"},
-	"bad request":                {"", "only the log of multirootca tells why: the label may not exist, or the names break the profile's name_whitelist"},
+	unexplained:                  {"", "only the log of multirootca tells why: the label may not exist, or the names break the profile's name_whitelist"},
 }
 
 // explained wraps what a person has to cure into a *signer.CheckError that says how.

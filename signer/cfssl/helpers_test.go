@@ -218,7 +218,10 @@ func kind(err error) string {
 	var permanent *signer.PermanentError
 	var pending *signer.PendingError
 	var check *signer.CheckError
+	var own *signer.RequestError
 	switch {
+	case errors.As(err, &own):
+		return "request"
 	case err == nil:
 		return "none"
 	case errors.As(err, &permanent):

@@ -17,7 +17,6 @@ import (
 	"github.com/cloudflare/cfssl/auth"
 	"github.com/cloudflare/cfssl/info"
 
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
 )
 
@@ -56,10 +55,10 @@ func (b *Backend) authSign(ctx context.Context, req signRequest) (*x509.Certific
 	if err := b.post(ctx, "authsign", body, &made); err != nil {
 		err = fmt.Errorf("having the server sign: %w", err)
 		var refused *refusal
-		if errors.As(err, &refused) && refused.permanent() {
-			return nil, &signer.PermanentError{Err: err}
+		if !errors.As(err, &refused) {
+			return nil, err
 		}
-		return nil, err
+		return nil, refused.verdict(err)
 	}
 	certs, err := remote.Chain([]byte(made.Certificate))
 	if err != nil {

@@ -83,14 +83,14 @@ func result(response *signerv1.SignResponse) (chain []*x509.Certificate, renewAt
 		}
 		return chain, renewAt, nil
 	case *signerv1.SignResponse_Pending:
-		pending := &signer.PendingError{After: time.Second, Reason: remote.Bound(cmp.Or(r.Pending.GetReason(), "the external signer needs time"))}
+		pending := &signer.PendingError{After: time.Second, Reason: cmp.Or(remote.Bound(r.Pending.GetReason()), "the external signer needs time")}
 		if after := r.Pending.GetRetryAfter(); after.IsValid() && after.AsDuration() > 0 {
 			pending.After = after.AsDuration()
 		}
 		return nil, time.Time{}, pending
 	case *signerv1.SignResponse_Refused:
-		reason := cmp.Or(r.Refused.GetReason(), "the external signer gave no reason")
-		return nil, time.Time{}, &signer.PermanentError{Err: errors.New(remote.Bound(reason))}
+		reason := cmp.Or(remote.Bound(r.Refused.GetReason()), "the external signer gave no reason")
+		return nil, time.Time{}, &signer.PermanentError{Err: errors.New(reason)}
 	default:
 		return nil, time.Time{}, errors.New("the external signer's answer is neither issued nor pending nor refused: it may speak a later version of certwright.signer.v1")
 	}

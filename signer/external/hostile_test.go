@@ -54,7 +54,7 @@ func serveHostile(address string) error {
 	}
 	server := grpc.NewServer()
 	signerv1.RegisterSignerServer(server, &hostile{root: newAuthority("root")})
-	fmt.Println("serving on", address)
+	fmt.Fprintln(os.Stdout, "serving on", address)
 	return server.Serve(listener)
 }
 

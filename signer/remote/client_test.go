@@ -233,7 +233,7 @@ func TestConfigurationErrorsNameTheField(t *testing.T) {
 		"escaped slash":   {v1alpha1.Server{URL: "https://vault.example.com/a%2fb"}, "with a plain path"},
 		"no URL at all":   {v1alpha1.Server{URL: "https://vault.example.com:port"}, "is no URL"},
 		"opaque":          {v1alpha1.Server{URL: "https:vault.example.com"}, "has no host"},
-		"bundle of a key": {v1alpha1.Server{URL: "https://vault.example.com", CABundle: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}, "vault.caBundle: certificate 1: it is a PEM block of type \"PRIVATE KEY\""},
+		"bundle of a key": {v1alpha1.Server{URL: "https://vault.example.com", CABundle: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}, "vault.caBundle: PEM block 1 is of type \"PRIVATE KEY\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := remote.HTTPClient(c.server, remote.Options{Field: "vault"})

@@ -46,23 +46,16 @@ func TestChain(t *testing.T) {
 		want int
 		err  string
 	}{
-		"one":                 {text: one, want: 1},
-		"two":                 {text: one + two, want: 2},
-		"white space":         {text: "\n\r\n" + one + "\n\n" + two + " \n", want: 2},
-		"no last line's end":  {text: strings.TrimSpace(one), want: 1},
-		"ten":                 {text: strings.Repeat(one, 10), want: 10},
-		"nothing":             {text: " \n", err: "the chain is empty"},
-		"eleven":              {text: strings.Repeat(one, 11), err: "more than 10"},
-		"huge":                {text: one + strings.Repeat("\n", 200<<10), err: "allowed are"},
-		"a private key":       {text: one + key, err: `certificate 2 of the chain: it is a PEM block of type "PRIVATE KEY"`},
-		"text before":         {text: "hello\n" + one, err: "something else than PEM at certificate 1"},
-		"text between":        {text: one + "hello\n" + two, err: "something else than PEM at certificate 2"},
-		"text behind":         {text: one + "hello", err: "something else than PEM at certificate 2"},
-		"cut off":             {text: one + two[:100], err: "certificate 2 of the chain: it is not a complete PEM block"},
-		"broken, then a good": {text: strings.Replace(one, "-----END", "----END", 1) + two, err: "not a complete PEM block"},
-		"headers":             {text: strings.Replace(one, "-----\n", "-----\nA: b\n\n", 1), err: "headers"},
-		"no certificate":      {text: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", err: "parsing it"},
-		"HTML":                {text: "<html>502 Bad Gateway</html>", err: "something else than PEM"},
+		"one":            {text: one, want: 1},
+		"two":            {text: one + two, want: 2},
+		"ten":            {text: strings.Repeat(one, 10), want: 10},
+		"nothing":        {text: " \n", err: "there is no PEM block"},
+		"eleven":         {text: strings.Repeat(one, 11), err: "the chain has 11 certificates, allowed are 10"},
+		"huge":           {text: one + strings.Repeat("\n", 200<<10), err: "bytes, allowed are 131072"},
+		"a private key":  {text: one + key, err: `of type "PRIVATE KEY"`},
+		"cut off":        {text: one + two[:100], err: "certificate 2 is not a complete PEM block"},
+		"no certificate": {text: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", err: "parsing certificate 1"},
+		"HTML":           {text: "<html>502 Bad Gateway</html>", err: "there is no PEM block"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := remote.Chain([]byte(c.text))
@@ -86,7 +79,7 @@ func TestCertificatesOfAPerson(t *testing.T) {
 	}{
 		"nothing":          {},
 		"described":        {text: "# the first\n" + one + "# the second\n" + two + "# end\n", want: 2},
-		"only words":       {text: "hello", err: "vault.caBundle: it holds no certificate"},
+		"only words":       {text: "hello", err: "vault.caBundle: there is no PEM block"},
 		"second is broken": {text: one + strings.Replace(two, "-----END", "----END", 1), err: "vault.caBundle: certificate 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,24 +98,16 @@ func TestCertificatesOfAPerson(t *testing.T) {
 	}
 }
 
-// What Chain accepts is exactly what its certificates say, but for white space.
+// What Chain returns is as small as it promises.
 func FuzzChain(f *testing.F) {
 	one := encode(keyPair(f, "one").Certificate[0])
 	f.Add(one)
-	f.Add(bytes.Repeat(one, 2))
+	f.Add(bytes.Repeat(one, 11))
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		chain, err := remote.Chain(text)
-		if err != nil {
-			return
-		}
-		var again []byte
-		for _, c := range chain {
-			again = append(again, encode(c.Raw)...)
-		}
-		squeeze := func(b []byte) string { return strings.Join(strings.Fields(string(b)), "") }
-		if squeeze(again) != squeeze(text) {
-			t.Errorf("the chain is\n%s\nand was read from\n%s", again, text)
+		if (err == nil) != (len(chain) > 0) || len(chain) > 10 {
+			t.Errorf("got %d certificates and the error %v", len(chain), err)
 		}
 	})
 }

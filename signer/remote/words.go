@@ -6,30 +6,20 @@ package remote
 import (
 	"strings"
 	"unicode"
+
+	"github.com/certwright/certwright/excerpt"
 )
 
-// maxWords is how many characters of a server's words are quoted.
+// maxWords is how many bytes of a server's words are quoted.
 const maxWords = 300
 
-// Bound makes the words of a server fit to be quoted in an error, an event or a condition: one line of at most 300
+// Bound makes the words of a server fit to be quoted in an error, an event or a condition: one line of at most 300 bytes of
 // printable characters.
 func Bound(text string) string {
-	var b strings.Builder
-	count, space := 0, false
-	for _, r := range text {
-		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
-			space = count > 0
-			continue
+	return excerpt.Line(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
 		}
-		if count >= maxWords {
-			return b.String() + "…"
-		}
-		if space {
-			b.WriteByte(' ')
-			count++
-		}
-		b.WriteRune(r)
-		count, space = count+1, false
-	}
-	return b.String()
+		return ' '
+	}, text), maxWords)
 }

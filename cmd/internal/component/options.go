@@ -4,6 +4,7 @@
 package component
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
@@ -62,7 +64,7 @@ func (o *controllerOptions) addFlags(flags *pflag.FlagSet) {
 	o.options.addFlags(flags)
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "let one replica at a time work")
 	flags.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "certwright-system"), "namespace that Certwright runs in (default: $POD_NAMESPACE)")
-	flags.IntVar(&o.workers, "workers", 8, "requests worked on at the same time")
+	flags.IntVar(&o.workers, "workers", cmp.Or(o.workers, 8), "requests worked on at the same time")
 }
 
 func (o *controllerOptions) validate() error {
@@ -131,7 +133,7 @@ func clientConfig() (*rest.Config, error) {
 
 func scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, gatewayv1.Install} {
 		if err := add(s); err != nil {
 			panic(err) // a kind registered twice: a mistake in this program
 		}

@@ -15,9 +15,13 @@ import (
 	"github.com/certwright/certwright/signer/ca"
 )
 
+// signerWorkers is the default of --workers for the signer: many more than a backend gets calls at once, so that those that are slow do not
+// hold up the others.
+const signerWorkers = 64
+
 func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
-	var o controllerOptions
-	var trustDistribution string
+	o := controllerOptions{workers: signerWorkers}
+	var trustDistribution, solverAddress string
 	cmd := &cobra.Command{
 		Use:   "signer",
 		Short: "Sign approved CertificateSigningRequests and publish trust bundles",
@@ -34,9 +38,12 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made := backends{client: mgr.GetClient(), reader: mgr.GetAPIReader(), namespace: o.namespace, openKey: openKey}
-			registry := signer.NewRegistry(mgr.GetClient(), made.make)
+			made := newBackends(mgr.GetClient(), mgr.GetAPIReader(), o.namespace, openKey)
+			if err := made.addSolver(cmd.Context(), mgr, solverAddress); err != nil {
+				return fmt.Errorf("setting up the solver of ACME challenges: %w", err)
+			}
 			m := signer.NewMetrics(metrics.Registry)
+			registry := signer.NewRegistry(mgr.GetClient(), made.make, clock.RealClock{}, m)
 			requests := &signer.Reconciler{
 				Client:   mgr.GetClient(),
 				Registry: registry,
@@ -52,7 +59,9 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			status := &signer.StatusReconciler{Client: mgr.GetClient(), Registry: registry, Publisher: publisher, Metrics: m}
+			status := &signer.StatusReconciler{
+				Client: mgr.GetClient(), Registry: registry, Publisher: publisher, Teller: mgr.teller, Metrics: m, Clock: clock.RealClock{},
+			}
 			if err := status.SetupWithManager(mgr); err != nil {
 				return fmt.Errorf("setting up the status of Signers: %w", err)
 			}
@@ -60,6 +69,7 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 		},
 	}
 	o.addFlags(cmd.Flags())
+	cmd.Flags().StringVar(&solverAddress, "acme-solver-address", ":8089", "address that serves answers to HTTP-01 challenges of ACME servers; 0 for none")
 	for _, f := range flags {
 		cmd.Flags().AddFlagSet(f)
 	}

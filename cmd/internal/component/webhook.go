@@ -44,7 +44,7 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 				Mutator: webhook.Mutator{
 					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain, Trust: detected.Distribution,
 				},
-				Validators:             validation.Handlers(kinds, reader, backends{client: reader, reader: reader, namespace: namespace, openKey: openKey}.make),
+				Validators:             validation.Handlers(kinds, reader, newBackends(reader, reader, namespace, openKey).make),
 				Namespace:              namespace,
 				Port:                   port,
 				MetricsBindAddress:     o.metricsAddress,

@@ -44,7 +44,8 @@ type Spec struct {
 	// Programs are paths of Linux programs, static ones unless Libraries is set. Each lands in the root folder under its
 	// own base name, and the first one is the entrypoint.
 	Programs []string
-	// Libraries adds the shared libraries of this machine that the programs need, where they are here.
+	// Libraries adds the shared libraries of this machine that the programs need, where they are here. Among the programs may
+	// be libraries that are loaded by their path, NAME.so: they land where they are, too.
 	Libraries bool
 }
 
@@ -120,6 +121,9 @@ func archive(spec Spec) ([]byte, error) {
 	files := map[string]string{} // where it lands, to where it is
 	for _, program := range spec.Programs {
 		base := filepath.Base(program)
+		if spec.Libraries && filepath.Ext(base) == ".so" {
+			base = strings.TrimPrefix(program, "/")
+		}
 		if files[base] != "" {
 			return nil, fmt.Errorf("two programs of one image are called %s: rename one", base)
 		}

@@ -4,6 +4,8 @@
 package image
 
 import (
+	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -76,5 +78,24 @@ func TestLibraries(t *testing.T) {
 func TestLibraryThatIsNotThere(t *testing.T) {
 	if _, err := find("libnone.so.0"); err == nil || !strings.Contains(err.Error(), "install the package") {
 		t.Errorf("got %v, want an error that says what to do", err)
+	}
+}
+
+// TestLibraryThatIsLoadedByItsPath: a library among the programs is found where it was.
+func TestLibraryThatIsLoadedByItsPath(t *testing.T) {
+	crypto, err := find("libcrypto.so.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module := filepath.Join(t.TempDir(), "module.so")
+	if err := os.Symlink(crypto, module); err != nil {
+		t.Fatal(err)
+	}
+	contents, err := archive(Spec{Programs: []string{compile(t, "program"), module}, Libraries: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, bytes.NewReader(contents)); !slices.Contains(got, "program") || !slices.Contains(got, strings.TrimPrefix(module, "/")) {
+		t.Errorf("files in the layer: %v, want the program and %s", got, module)
 	}
 }

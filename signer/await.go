@@ -16,9 +16,9 @@ type answer[T any] struct {
 	panicked any
 }
 
-// bounded calls f with a context that ends after the limit, and does not wait much longer for it, even if f does not keep to that: a
+// await calls f with a context that ends after the limit, and does not wait much longer for it, even if f does not keep to that: a
 // key in a device may hang where no context reaches. When f returns, be it later, release is called.
-func bounded[T any](ctx context.Context, limit time.Duration, release func(), f func(context.Context) (T, error)) (T, error) {
+func await[T any](ctx context.Context, limit time.Duration, release func(), f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	returned := make(chan answer[T], 1)

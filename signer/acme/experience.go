@@ -1,0 +1,193 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package acme
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/signer"
+)
+
+const (
+	// skew is how far the server's clock and ours may lie apart. It is signer's.
+	skew = 5 * time.Minute
+	// experienceAge is how long it is remembered what a server's certificates are like. Then some more are bought to find out.
+	experienceAge = 24 * time.Hour
+	// lessons is how many certificates must not have fitted until that is believed to be the server's way. One mistake of a server
+	// must not have all requests refused.
+	lessons = 3
+)
+
+// experience is what is known of the certificates that a server gives, whatever it is asked for, from those that did not fit.
+// Without it a request that can never be satisfied would buy a certificate each time it is made. It is safe for concurrent use.
+type experience struct {
+	clock clock.PassiveClock
+
+	mu       sync.Mutex
+	lifetime lesson[time.Duration]     // that was given in place of a shorter one
+	extra    map[string]lesson[usages] // that were given without being asked for, by the algorithm of the key
+	fixed    bool                      // whether the server takes no notAfter in an order
+}
+
+// lesson is something that was seen a number of times, most recently at that time.
+type lesson[T any] struct {
+	what  T
+	count int
+	last  time.Time
+}
+
+func (l lesson[T]) believed(now time.Time) bool {
+	return l.count >= lessons && now.Sub(l.last) < experienceAge
+}
+
+// usages are those of a certificate.
+type usages struct {
+	key      x509.KeyUsage
+	extended []x509.ExtKeyUsage
+}
+
+func (u usages) none() bool { return u.key == 0 && len(u.extended) == 0 }
+
+// without returns the usages that are not among others.
+func (u usages) without(others usages) usages {
+	u.key &^= others.key
+	u.extended = slices.DeleteFunc(slices.Clone(u.extended), func(e x509.ExtKeyUsage) bool { return slices.Contains(others.extended, e) })
+	return u
+}
+
+func usagesOf(req csr.Request) (usages, error) {
+	key, extended, err := csr.X509Usages(req.Usages)
+	return usages{key, extended}, err
+}
+
+// judge returns why a certificate must not be handed out: it lives longer or is good for more than what was granted. If it is
+// seen for the first time, what it says of the server is remembered.
+func (e *experience) judge(req csr.Request, leaf *x509.Certificate, first bool) error {
+	asked, err := usagesOf(req)
+	if err != nil {
+		return err
+	}
+	given, now := usages{leaf.KeyUsage, leaf.ExtKeyUsage}, e.clock.Now()
+	lifetime := leaf.NotAfter.Sub(leaf.NotBefore).Round(time.Minute)
+	tooLong, tooMuch := req.Duration > 0 && leaf.NotAfter.After(now.Add(req.Duration+skew)), given.without(asked)
+	if first {
+		e.learn(req.Key.Algorithm, lifetime, tooLong, given, tooMuch, now)
+	}
+	var errs []error
+	if tooLong {
+		errs = append(errs, lifetimeError(req, lifetime))
+	}
+	if !tooMuch.none() {
+		errs = append(errs, usagesError(req, tooMuch))
+	}
+	return errors.Join(errs...)
+}
+
+// learn counts what did not fit, and forgets what is refuted.
+func (e *experience) learn(algorithm string, lifetime time.Duration, tooLong bool, given, tooMuch usages, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case tooLong:
+		e.lifetime = lesson[time.Duration]{lifetime, e.lifetime.count + 1, now}
+	case lifetime+skew < e.lifetime.what:
+		e.lifetime = lesson[time.Duration]{}
+	}
+	known := e.extra[algorithm]
+	switch {
+	case !tooMuch.none():
+		if e.extra == nil {
+			e.extra = map[string]lesson[usages]{}
+		}
+		e.extra[algorithm] = lesson[usages]{tooMuch, known.count + 1, now}
+	case !known.what.without(given).none():
+		delete(e.extra, algorithm)
+	}
+}
+
+// refuse refuses a request that the server's certificates would not fit, as far as is known, before one is ordered.
+func (e *experience) refuse(req csr.Request) error {
+	asked, err := usagesOf(req)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.clock.Now()
+	if e.lifetime.believed(now) && req.Duration > 0 && e.lifetime.what > req.Duration+skew {
+		return &signer.PermanentError{Err: lifetimeError(req, e.lifetime.what)}
+	}
+	if known := e.extra[req.Key.Algorithm]; known.believed(now) {
+		if tooMuch := known.what.without(asked); !tooMuch.none() {
+			return &signer.PermanentError{Err: usagesError(req, tooMuch)}
+		}
+	}
+	return nil
+}
+
+func lifetimeError(req csr.Request, lifetime time.Duration) error {
+	return fmt.Errorf("duration: %s was granted, and the server's certificates live %s, whatever it is asked for: the Signer's limits.maxDuration, "+
+		"the policy's maxDuration and the request's expirationSeconds must each be at least that, or unset", req.Duration, lifetime)
+}
+
+func usagesError(req csr.Request, tooMuch usages) error {
+	return fmt.Errorf("usages: %q were requested, and the server's certificates for %s keys are always good for %s, too: request that as well",
+		req.Usages, req.Key.Algorithm, strings.Join(usageNames(tooMuch.key, tooMuch.extended), ", "))
+}
+
+// nameable are the usages that a server may give of its own accord, by the names that Kubernetes has for them.
+var nameable = []certificatesv1.KeyUsage{
+	certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageKeyAgreement, certificatesv1.UsageDataEncipherment,
+	certificatesv1.UsageContentCommitment, certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning, certificatesv1.UsageEmailProtection,
+}
+
+// usageNames names usages. Those that no ACME server has a reason to give are told by their numbers.
+func usageNames(key x509.KeyUsage, extended []x509.ExtKeyUsage) (names []string) {
+	for _, name := range nameable {
+		k, e, err := csr.X509Usages([]certificatesv1.KeyUsage{name})
+		if err == nil && (key&k != 0 || len(e) == 1 && slices.Contains(extended, e[0])) {
+			names = append(names, fmt.Sprintf("%q", name))
+			key &^= k
+			extended = slices.DeleteFunc(slices.Clone(extended), func(u x509.ExtKeyUsage) bool { return len(e) == 1 && u == e[0] })
+		}
+	}
+	if key != 0 || len(extended) > 0 {
+		names = append(names, fmt.Sprintf("key usages %#b and extended key usages %v", key, extended))
+	}
+	return names
+}
+
+// warning tells a person that requests are refused for the server's lifetimes.
+func (e *experience) warning() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.lifetime.believed(e.clock.Now()) {
+		return nil
+	}
+	return &signer.CheckError{Reason: ReasonLifetimeTooLong, Signs: true, Err: fmt.Errorf(
+		"the server's certificates live %s, and requests were granted less, so they are refused: limits.maxDuration must be at least that, and who asks must not ask for less", e.lifetime.what)}
+}
+
+// fixedLifetimes reports whether the server is known to take no notAfter.
+func (e *experience) fixedLifetimes() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.fixed
+}
+
+func (e *experience) setFixedLifetimes() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fixed = true
+}

@@ -1,0 +1,192 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package signer
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/certwright/certwright/csr"
+)
+
+// soon is when a request is tried again that met nothing but backends which are busy or about to begin.
+const soon = 500 * time.Millisecond
+
+// advising is how long a backend may take to say when a certificate should be renewed.
+const advising = 2 * time.Second
+
+// issuance is what is written into the status of a request.
+type issuance struct {
+	chain   []*x509.Certificate
+	renewAt time.Time // zero for no advice
+}
+
+// laterError says when a request is tried again, in place of the usual backoff.
+type laterError struct {
+	after time.Duration
+	// quiet is true if nobody needs to be told.
+	quiet bool
+	error
+}
+
+func (e *laterError) Unwrap() error { return e.error }
+
+// ask asks the backends in order, or the one that has begun with the request. The next one is asked when one is in trouble, not when it
+// refuses. What was signed before and not written is taken again, if it still fits.
+func (r *Reconciler) ask(ctx context.Context, req csr.Request, signer *Signer) (issuance, error) {
+	known := r.Registry.memory.of(req.UID)
+	if slices.Contains(signer.members, known.by) {
+		if chain, err := known.by.verify(known.certificates(), req); err == nil {
+			return issuance{chain, known.renewAt}, nil
+		}
+	}
+	defer r.Registry.memory.keep(req.UID, known)
+	var troubles []trouble
+	for _, m := range r.turns(ctx, req, signer, known) {
+		issued, err := r.askOne(ctx, req, signer, m, known)
+		if err == nil {
+			return issued, nil
+		}
+		var permanent *PermanentError
+		var pending *PendingError
+		switch {
+		case errors.As(err, &pending):
+			return issuance{}, err
+		case errors.As(err, &permanent) && len(troubles) == 0:
+			return issuance{}, &refusal{reason: ReasonBackendRefuse, message: fmt.Sprintf("Backend %q refuses: %v.", m.name, permanent)}
+		}
+		troubles = append(troubles, trouble{m.name, err})
+	}
+	return issuance{}, r.later(troubles, known)
+}
+
+// trouble is why a backend did not sign.
+type trouble struct {
+	name string
+	err  error
+}
+
+// turns returns the backends in the order in which they are asked: the one alone that the request is pending with, unless that has been
+// in trouble for too long.
+func (r *Reconciler) turns(ctx context.Context, req csr.Request, signer *Signer, known *record) []*member {
+	if known.with == nil || !slices.Contains(signer.members, known.with) {
+		known.with, known.troubled = r.holder(ctx, req, signer, known), time.Time{}
+	}
+	with := known.with
+	if with == nil {
+		return signer.members
+	}
+	if known.troubled.IsZero() || r.Clock.Since(known.troubled) < held {
+		return []*member{with}
+	}
+	return signer.members
+}
+
+// holder returns the backend that says that it has begun with a request of which nothing is known, as after a restart.
+func (r *Reconciler) holder(ctx context.Context, req csr.Request, signer *Signer, known *record) *member {
+	if len(signer.members) < 2 || len(known.again) > 0 {
+		return nil
+	}
+	for _, m := range signer.members {
+		h, ok := m.backend.(Holder)
+		if !ok {
+			continue
+		}
+		left, err := m.use()
+		if err != nil {
+			continue
+		}
+		holds, err := await(ctx, m.timeout, left, func(ctx context.Context) (bool, error) { return h.Holds(ctx, req) })
+		if err != nil {
+			logf.FromContext(ctx).Error(err, "asking whether a backend has begun with the request", "backend", m.name)
+		}
+		if holds {
+			return m
+		}
+	}
+	return nil
+}
+
+// askOne asks one backend, if it is its time, and notes what came of it.
+func (r *Reconciler) askOne(ctx context.Context, req csr.Request, signer *Signer, m *member, known *record) (issuance, error) {
+	now := r.Clock.Now()
+	if a, ok := known.again[m]; ok && now.Before(a.next) {
+		return issuance{}, &RequestError{Err: a.err}
+	}
+	chain, err := m.sign(ctx, req)
+	r.Metrics.called(signer.signerName, m.name, err, r.Clock.Since(now))
+	var pending *PendingError
+	var own *RequestError
+	switch {
+	case err == nil:
+		issued := issuance{chain, m.advice(ctx, chain[0])}
+		known.signed(m, issued)
+		return issued, nil
+	case errors.As(err, &pending):
+		known.with, known.troubled = m, time.Time{}
+	case errors.As(err, &own):
+		known.failed(m, err, now)
+	case known.with == m && known.troubled.IsZero():
+		known.troubled = now
+	}
+	if errors.Is(err, errUnanchored) {
+		r.Registry.look(signer.name)
+	}
+	return issuance{}, err
+}
+
+// later turns the troubles of all backends that were asked into the one of the request, and says when it is tried again if the usual
+// backoff would be too rare, or too often.
+func (r *Reconciler) later(troubles []trouble, known *record) error {
+	all := make([]error, 0, len(troubles))
+	busy, quiet, own := false, true, true
+	for _, t := range troubles {
+		all = append(all, fmt.Errorf("backend %s: %w", t.name, t.err))
+		var full busyError
+		var mine *RequestError
+		isBusy := errors.As(t.err, &full)
+		busy = busy || isBusy
+		quiet = quiet && (isBusy || errors.Is(t.err, errUnpublished) || errors.Is(t.err, errGone))
+		own = own && errors.As(t.err, &mine)
+	}
+	err := errors.Join(all...)
+	if known.with != nil {
+		err = fmt.Errorf("%w: %w", errHeld, err)
+	}
+	switch {
+	case busy, quiet:
+		return &laterError{after: wait.Jitter(soon, 1), quiet: quiet, error: err}
+	case own:
+		return &laterError{after: known.next(r.Clock.Now()), error: err}
+	}
+	return err
+}
+
+// advice asks the backend when the leaf should be renewed. Without good advice there is none.
+func (m *member) advice(ctx context.Context, leaf *x509.Certificate) time.Time {
+	adviser, ok := m.backend.(RenewalAdviser)
+	if !ok {
+		return time.Time{}
+	}
+	left, err := m.use()
+	if err != nil {
+		return time.Time{}
+	}
+	at, err := await(ctx, advising, left, func(ctx context.Context) (time.Time, error) { return adviser.RenewAt(ctx, leaf) })
+	switch {
+	case err != nil:
+		logf.FromContext(ctx).Info("the backend does not say when to renew", "backend", m.name, "reason", err.Error())
+	case at.IsZero(), !at.After(leaf.NotBefore), !at.Before(leaf.NotAfter):
+	default:
+		return at
+	}
+	return time.Time{}
+}

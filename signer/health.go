@@ -1,0 +1,171 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package signer
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/excerpt"
+	"github.com/certwright/certwright/signer/breaker"
+)
+
+// maxBackendMessage bounds the message of a backend's status in bytes.
+const maxBackendMessage = 1024
+
+// known is what is known of a backend and of the CA behind it.
+type known struct {
+	// anchors and notAfter are what the backend last told; anchorsErr is why it told no anchors now. None is true if it told that there
+	// are none.
+	anchors    []*x509.Certificate
+	none       bool
+	notAfter   time.Time
+	anchorsErr error
+	// warning is what a person should look at although the backend signs.
+	warning error
+}
+
+// inspect asks the backend what CA it has and, if it is time for that, whether it can sign. What it knew before it knows until it is
+// told otherwise.
+func (m *member) inspect(ctx context.Context, before v1alpha1.BackendStatus, published bool) {
+	m.learn(ctx)
+	m.mu.Lock()
+	now := m.known
+	if published && len(m.trusted) == 0 && len(now.anchors) > 0 && fingerprint(now.anchors[0]) == before.Root {
+		m.trusted = now.anchors // by whoever ran before
+	}
+	m.mu.Unlock()
+	if m.clock.Now().Before(m.breaker.View().Next) {
+		return
+	}
+	c, ok := m.backend.(Checker)
+	if !ok {
+		m.breaker.Try()
+		return
+	}
+	_, err := attend(ctx, m, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Check(ctx) })
+	var warning error
+	if check := (*CheckError)(nil); errors.As(err, &check) && check.Signs {
+		warning, err = err, nil
+	}
+	m.mu.Lock()
+	m.known.warning = warning
+	m.mu.Unlock()
+	if ctx.Err() == nil {
+		m.breaker.Probed(err)
+	}
+}
+
+// learn asks the backend what CA it has.
+func (m *member) learn(ctx context.Context) {
+	anchors, err := m.anchors(ctx)
+	var notAfter time.Time
+	if e, ok := m.backend.(Expirer); ok {
+		if at, err := attend(ctx, m, e.NotAfter); err == nil {
+			notAfter = at
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known.anchorsErr = err
+	if err == nil && len(anchors) > 0 {
+		m.known.anchors = anchors
+	}
+	m.known.none = err == nil && len(m.known.anchors) == 0
+	if !notAfter.IsZero() {
+		m.known.notAfter = notAfter
+	}
+}
+
+// attend asks the backend something, with its timeout.
+func attend[T any](ctx context.Context, m *member, ask func(context.Context) (T, error)) (answer T, err error) {
+	left, err := m.use()
+	if err != nil {
+		return answer, err
+	}
+	return await(ctx, m.timeout, left, ask)
+}
+
+// anchors returns the trust anchors of the backend; none if nobody knows them.
+func (m *member) anchors(ctx context.Context) ([]*x509.Certificate, error) {
+	if len(m.configured) > 0 {
+		return m.configured, nil
+	}
+	if a, ok := m.backend.(TrustAnchorer); ok {
+		return attend(ctx, m, a.TrustAnchors)
+	}
+	return nil, nil
+}
+
+func (m *member) recall() known {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known
+}
+
+// trust says that verifiers have the anchors.
+func (m *member) trust(anchors []*x509.Certificate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trusted = anchors
+}
+
+// errNoAnchors is a warning about a backend whose certificates the trust bundle does not cover.
+var errNoAnchors = &CheckError{Reason: ReasonNoTrustAnchors, Err: errors.New("nobody knows its trust anchors, so the trust bundle does not cover what it signs: set trustAnchors"), Signs: true}
+
+// status says what is known of the backend, and what is wrong with it. Bundled is true if there is a trust bundle, which should cover it.
+// While recent is true, its words stay as they were before if they mean the same. What is known of its CA stays until verifiers have
+// the anchors.
+func (m *member) status(before v1alpha1.BackendStatus, bundled, recent bool) (s v1alpha1.BackendStatus, canSign bool, trouble error) {
+	view, now := m.breaker.View(), m.recall()
+	since := metav1.NewTime(view.Since.Truncate(time.Second))
+	s = v1alpha1.BackendStatus{Name: m.name, State: v1alpha1.BackendState(view.State.String()), Since: &since, Root: before.Root, CANotAfter: before.CANotAfter}
+	if view.First && before.State == s.State && before.Since != nil {
+		s.Since = before.Since
+	}
+	trusted, unpublished := m.verifyWith()
+	if unpublished == nil && len(trusted) > 0 {
+		s.Root = fingerprint(trusted[0])
+		if !now.notAfter.IsZero() {
+			s.CANotAfter = &metav1.Time{Time: now.notAfter.Truncate(time.Second)} // as precise as the API keeps it
+		}
+	}
+	switch {
+	case view.Reason != nil:
+		trouble = view.Reason
+	case unpublished != nil && now.anchorsErr != nil:
+		trouble = fmt.Errorf("reading trust anchors: %w", now.anchorsErr)
+	case unpublished != nil:
+		trouble = &CheckError{Reason: ReasonTrustNotPublished, Err: unpublished}
+	case now.warning != nil:
+		trouble = now.warning
+	case len(trusted) == 0 && bundled:
+		trouble = errNoAnchors
+	}
+	if trouble != nil {
+		s.Reason, s.Message = reasonOf(trouble), excerpt.Line(trouble.Error(), maxBackendMessage)
+	}
+	if recent && before.State == s.State && before.Reason == s.Reason && before.Message != "" && s.Message != "" {
+		s.Message = before.Message
+	}
+	return s, view.State != breaker.Down && unpublished == nil, trouble
+}
+
+// reasonOf returns the reason of a condition for an error.
+func reasonOf(err error) string {
+	if check := (*CheckError)(nil); errors.As(err, &check) {
+		return check.Reason
+	}
+	return ReasonBackendNotReady
+}
+
+func fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
+

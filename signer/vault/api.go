@@ -1,0 +1,153 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer/remote"
+)
+
+// api speaks Vault's HTTP API. Its client library would be no help: it takes addresses, tokens and more from the environment,
+// and repeats calls on its own.
+type api struct {
+	client    *http.Client
+	base      *url.URL
+	namespace string
+}
+
+func newAPI(config v1alpha1.Vault, m method) (*api, error) {
+	base, err := remote.BaseURL(config.URL, "vault.url")
+	if err != nil {
+		return nil, err
+	}
+	options := remote.Options{Field: "vault"}
+	if c, ok := m.(certificateMethod); ok {
+		options.Certificate = c.certificate
+	}
+	client, err := remote.HTTPClient(config.Server, options)
+	return &api{client: client, base: base, namespace: config.Namespace}, err
+}
+
+// answerError is an answer of Vault's that says no.
+type answerError struct {
+	path   string
+	status int
+	// words are Vault's own, made fit to be quoted; empty if it said nothing.
+	words string
+}
+
+func (e *answerError) Error() string {
+	if e.words == "" {
+		return fmt.Sprintf("Vault answered %d at %s", e.status, e.path)
+	}
+	return fmt.Sprintf("Vault answered %d at %s: %s", e.status, e.path, e.words)
+}
+
+// status returns the HTTP status of an answer that says no, or 0 if there was none.
+func status(err error) int {
+	if e := (*answerError)(nil); errors.As(err, &e) {
+		return e.status
+	}
+	return 0
+}
+
+// answer is the form of everything that Vault says.
+type answer struct {
+	Data   json.RawMessage `json:"data"`
+	Auth   *auth           `json:"auth"`
+	Errors []string        `json:"errors"`
+}
+
+// auth is what a login or its renewal grants.
+type auth struct {
+	ClientToken   string `json:"client_token"`
+	LeaseDuration int64  `json:"lease_duration"` // in seconds, 0 for one that never ends
+	Renewable     bool   `json:"renewable"`
+}
+
+// call reads or writes a path, with a token unless that is empty, and decodes the answer's data into out, which may be nil,
+// or its auth if out is an *auth. The error is an *answerError if Vault answered, and did not do it.
+func (a *api) call(ctx context.Context, verb, path, token string, in, out any) error {
+	got, err := a.send(ctx, verb, path, token, in)
+	if err != nil {
+		return err
+	}
+	if granted, ok := out.(*auth); ok {
+		if got.Auth == nil || got.Auth.ClientToken == "" {
+			return fmt.Errorf("reading what Vault answered at %s: it holds no token", path)
+		}
+		*granted = *got.Auth
+		return nil
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(got.Data, out); err != nil {
+		return fmt.Errorf("reading what Vault answered at %s: its data are not what they should be", path)
+	}
+	return nil
+}
+
+func (a *api) send(ctx context.Context, verb, path, token string, in any) (answer, error) {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return answer{}, fmt.Errorf("encoding a request for %s: %w", path, err)
+		}
+	}
+	resp, err := a.request(ctx, verb, "v1/"+path, a.namespace, token, body)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{}, fmt.Errorf("reading what Vault answered at %s: %w", path, err)
+	}
+	var got answer
+	err = json.Unmarshal(text, &got)
+	if resp.StatusCode/100 != 2 {
+		return answer{}, &answerError{path: path, status: resp.StatusCode, words: words(got.Errors)}
+	}
+	if err != nil && len(text) > 0 {
+		return answer{}, fmt.Errorf("reading what Vault answered at %s: it is not JSON", path)
+	}
+	return got, nil
+}
+
+func (a *api) request(ctx context.Context, verb, path, namespace, token string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, verb, a.base.JoinPath(path).String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("building a request for %s: %w", path, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Vault-Request", "true") // what a Vault proxy may ask for
+	if namespace != "" {
+		req.Header.Set("X-Vault-Namespace", namespace)
+	}
+	if token != "" {
+		req.Header.Set("X-Vault-Token", token)
+	}
+	return a.client.Do(req)
+}
+
+// preamble is what Vault puts before some of its reasons.
+var preamble = regexp.MustCompile(`^[0-9]+ errors? occurred: \* `)
+
+// words makes Vault's reasons fit to be quoted.
+func words(reasons []string) string {
+	return preamble.ReplaceAllString(remote.Bound(strings.Join(reasons, "; ")), "")
+}

@@ -1,0 +1,113 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vault
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Check implements signer.Checker: Vault is up and unsealed, the login works, its policy allows the role to be used, and the
+// issuing CA is there and valid.
+func (b *Backend) Check(ctx context.Context) error {
+	if err := b.health(ctx); err != nil {
+		return err
+	}
+	if err := b.permitted(ctx); err != nil {
+		return err
+	}
+	b.issuer.doubt()
+	a, err := b.issuer.get(ctx)
+	if err != nil {
+		return b.unanswered(err)
+	}
+	if end := a.chain[0].NotAfter; !b.clock.Now().Before(end) {
+		return expired(end)
+	}
+	return nil
+}
+
+// health asks whether Vault could serve. A standby that forwards can.
+func (b *Backend) health(ctx context.Context) error {
+	resp, err := b.api.request(ctx, http.MethodGet, "v1/sys/health", "", "", nil)
+	if err != nil {
+		return b.unanswered(err)
+	}
+	_ = resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusTooManyRequests, 473: // active, standby, performance standby
+		return nil
+	case 501:
+		return trouble(reasonNotReady, "Vault is not initialized: initialize and unseal it")
+	case 472:
+		return trouble(reasonNotReady, "Vault is a secondary of disaster recovery: let vault.url lead to the primary")
+	case http.StatusServiceUnavailable:
+		return trouble(reasonSealed, "Vault is sealed: unseal it")
+	}
+	return trouble(reasonUnavailable, "Vault answered %d at sys/health", resp.StatusCode)
+}
+
+// permitted asks what the token may do at the path that signs.
+func (b *Backend) permitted(ctx context.Context) error {
+	var answer struct {
+		Capabilities []string `json:"capabilities"`
+	}
+	path := b.path("sign")
+	err := b.session.do(ctx, func(token string) error {
+		return b.api.call(ctx, http.MethodPost, "sys/capabilities-self", token, map[string][]string{"paths": {path}}, &answer)
+	})
+	if status(err) == http.StatusForbidden {
+		return trouble(reasonTokenRefused, "%w: the token was revoked or has expired, or its policies do not allow update on sys/capabilities-self, as the policy default does", err)
+	}
+	if err != nil {
+		return b.explain(err)
+	}
+	if !slices.ContainsFunc(answer.Capabilities, func(c string) bool { return c == "update" || c == "root" }) {
+		return trouble(reasonDenied, "Vault's policy for this login does not allow update on %s: %q is what it allows", path, answer.Capabilities)
+	}
+	return nil
+}
+
+// TrustAnchors implements signer.TrustAnchorer: the root above the CA that the role signs with. It is the one that was seen last
+// while Vault cannot tell.
+func (b *Backend) TrustAnchors(ctx context.Context) ([]*x509.Certificate, error) {
+	a, err := b.issuer.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.root == nil {
+		return nil, trouble(reasonRootUnknown, "Vault does not know the root above its CA %q: import it to %s/issuers/import/cert, or set the backend's trustAnchors", a.chain[0].Subject, b.mount)
+	}
+	return []*x509.Certificate{a.root}, nil
+}
+
+// NotAfter implements signer.Expirer: when the first certificate of the chain expires, the root included.
+func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
+	a, err := b.issuer.get(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	end := a.chain[0].NotAfter
+	for _, c := range append(slices.Clone(a.chain), a.root) {
+		if c != nil && c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end, nil
+}
+
+func (b *Backend) explainIssuer(err error) error {
+	if said := (*answerError)(nil); errors.As(err, &said) && said.status/100 == 4 && said.status != http.StatusTooManyRequests && said.status < 470 {
+		return trouble(reasonNoIssuer, "%w: is there a CA in the PKI secrets engine at %s?", err, b.mount)
+	}
+	return b.explain(err)
+}
+
+func expired(at time.Time) error {
+	return trouble(reasonCAExpired, "Vault's issuing CA expired at %s: renew it", at.UTC().Format(time.RFC3339))
+}

@@ -1,0 +1,188 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vault
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const (
+	// pauseFirst and pauseMax bound the time between two logins after refusals; it doubles with each. Some auth methods lock
+	// out those who fail too often.
+	pauseFirst = time.Second
+	pauseMax   = time.Minute
+	// earlyTime is what the renewal of a token that is still good may take of a request's time.
+	earlyTime = time.Second
+)
+
+// session keeps the token of one login for all requests.
+type session struct {
+	api    *api
+	method method
+	clock  clock.PassiveClock
+
+	// turn is held by who logs in or renews: nobody else does meanwhile.
+	turn chan struct{}
+
+	mu     sync.Mutex
+	held   token
+	banned pause // of logins, after refused credentials
+	denied pause // of logins, after a refused token
+}
+
+// token is what a login granted.
+type token struct {
+	value     string
+	from      [sha256.Size]byte // the fingerprint of the credentials that it was granted for
+	renewable bool
+	granted   time.Duration // the first lifetime
+	due       time.Time     // when to renew it; zero for never
+	expires   time.Time     // zero for never
+}
+
+func (t token) valid(now time.Time) bool {
+	return t.value != "" && (t.expires.IsZero() || now.Before(t.expires))
+}
+
+// pause grows with each refusal in a row.
+type pause struct {
+	until time.Time
+	last  time.Duration
+	from  [sha256.Size]byte
+	err   error
+}
+
+func (p pause) after(now time.Time, from [sha256.Size]byte, err error) pause {
+	next := pause{last: min(max(2*p.last, pauseFirst), pauseMax), from: from, err: err}
+	next.until = now.Add(next.last)
+	return next
+}
+
+func newSession(a *api, m method, c clock.PassiveClock) *session {
+	return &session{api: a, method: m, clock: c, turn: make(chan struct{}, 1)}
+}
+
+// do calls with a token, and once more with a new one if Vault refuses that.
+func (s *session) do(ctx context.Context, call func(token string) error) error {
+	value, err := s.token(ctx)
+	if err != nil {
+		return err
+	}
+	if err = call(value); status(err) != http.StatusForbidden {
+		s.accepted(err)
+		return err
+	}
+	value, again := s.replace(ctx, value)
+	if again != nil {
+		return again
+	}
+	if value == "" {
+		return err
+	}
+	err = call(value)
+	s.accepted(err)
+	return err
+}
+
+// accepted ends the pause after refused tokens, if Vault did what was asked.
+func (s *session) accepted(err error) {
+	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.denied = pause{}
+	}
+}
+
+// token returns one that is good, as far as is known.
+func (s *session) token(ctx context.Context) (string, error) {
+	held, due, err := s.current(ctx)
+	if err != nil || (held != "" && !due) {
+		return held, err
+	}
+	if held == "" {
+		if err := s.take(ctx); err != nil {
+			return "", err
+		}
+		defer s.release()
+		if held, _, err := s.current(ctx); err != nil || held != "" { // somebody else has logged in meanwhile
+			return held, err
+		}
+		return s.login(ctx)
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer s.release()
+		early, cancel := context.WithTimeout(ctx, earlyTime)
+		defer cancel()
+		return s.renew(early), nil
+	default: // somebody else is at it
+		return held, nil
+	}
+}
+
+// current returns the token that is held, if it is valid, and whether it is time to renew it. A token from a Secret is that of
+// the Secret as it is now.
+func (s *session) current(ctx context.Context) (value string, due bool, err error) {
+	var now credentials
+	if m, ok := s.method.(tokenMethod); ok {
+		if now, err = m.credentials(ctx); err != nil {
+			return "", false, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.clock.Now()
+	if !s.held.valid(at) || (now.token != "" && now.token != s.held.value) {
+		return "", false, nil
+	}
+	return s.held.value, !s.held.due.IsZero() && !at.Before(s.held.due), nil
+}
+
+// replace returns a new token for one that Vault refused, or none if there is no better one. A refusal that a new login did not
+// help against is not answered with a login each time.
+func (s *session) replace(ctx context.Context, refused string) (string, error) {
+	if err := s.take(ctx); err != nil {
+		return "", err
+	}
+	defer s.release()
+	now := s.clock.Now()
+	s.mu.Lock()
+	if s.held.value != refused && s.held.valid(now) {
+		defer s.mu.Unlock()
+		return s.held.value, nil
+	}
+	if now.Before(s.denied.until) {
+		defer s.mu.Unlock()
+		return "", nil
+	}
+	s.denied = s.denied.after(now, s.held.from, nil)
+	if _, ok := s.method.(tokenMethod); !ok {
+		s.held = token{}
+	}
+	s.mu.Unlock()
+	if m, ok := s.method.(tokenMethod); ok {
+		if c, err := m.credentials(ctx); err != nil || c.token == refused {
+			return "", err
+		}
+	}
+	return s.login(ctx)
+}
+
+func (s *session) take(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for a login to Vault: %w", ctx.Err())
+	}
+}
+
+func (s *session) release() { <-s.turn }

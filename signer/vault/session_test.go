@@ -1,0 +1,357 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package vault_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/vault"
+)
+
+// watched is a proxy before a Vault that counts what passes, and can answer in its place.
+type watched struct {
+	*vaultServer
+	logins, renewals, signs atomic.Int64
+	answer                  atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
+}
+
+// watch puts a proxy before the server, which then is what newBackend leads to.
+func (s *vaultServer) watch(t *testing.T) *watched {
+	t.Helper()
+	target, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{}
+	pass := httputil.NewSingleHostReverseProxy(target)
+	pass.Transport = s.client.Transport
+	front := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/v1/auth/approle/login"):
+			w.logins.Add(1)
+		case r.URL.Path == "/v1/auth/token/renew-self":
+			w.renewals.Add(1)
+		case strings.HasPrefix(r.URL.Path, "/v1/pki/sign/"):
+			w.signs.Add(1)
+		}
+		if answer := w.answer.Load(); answer != nil && (*answer)(rw, r) {
+			return
+		}
+		pass.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(front.Close)
+	w.vaultServer = &vaultServer{Process: s.Process, url: front.URL, ca: encode(front.Certificate()), client: front.Client()}
+	return w
+}
+
+func (w *watched) instead(answer func(http.ResponseWriter, *http.Request) bool) { w.answer.Store(&answer) }
+
+func wantReason(t *testing.T, err error, reason, words string) {
+	t.Helper()
+	var fault *signer.CheckError
+	if !errors.As(err, &fault) || fault.Reason != reason || !strings.Contains(err.Error(), words) {
+		t.Errorf("got the error %v, want a *signer.CheckError of reason %s with %q", err, reason, words)
+	}
+}
+
+func mustSign(t *testing.T, b signer.Backend) {
+	t.Helper()
+	if _, err := b.Sign(t.Context(), request(t)); err != nil {
+		t.Errorf("Sign: %v", err)
+	}
+}
+
+func TestSession(t *testing.T) {
+	s := newVault(t)
+	for name, test := range map[string]func(t *testing.T, w *watched){
+		"one login for all":                          testOneLogin,
+		"a revoked token":                            testRevoked,
+		"a storm of refusals":                        testStormOfRefusals,
+		"refused credentials":                        testRefusedCredentials,
+		"renewed before it expires":                  testRenewed,
+		"logged in anew at the end of what is given": testMaxTTL,
+		"expired":                                    testExpired,
+		"renewal does not work":                      testRenewalFails,
+		"a login that hangs":                         testLoginHangs,
+		"a token in a Secret":                        testTokenSecret,
+		"a JWT that changes":                         testJWTChanges,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, s.watch(t)) })
+	}
+}
+
+func testOneLogin(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, "")
+	b := w.newBackend(t, auth, secret)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { mustSign(t, b) })
+	}
+	wg.Wait()
+	if n := w.logins.Load(); n != 1 {
+		t.Errorf("20 requests at once logged in %d times", n)
+	}
+}
+
+func testRevoked(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, "")
+	b := w.newBackend(t, auth, secret)
+	mustSign(t, b)
+	w.revokeAll(t)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { mustSign(t, b) })
+	}
+	wg.Wait()
+	if n := w.logins.Load(); n != 2 {
+		t.Errorf("after the token was revoked there were %d logins, want 2", n)
+	}
+	w.revokeAll(t)
+	if err := b.Check(t.Context()); err != nil {
+		t.Errorf("Check after the token was revoked: %v", err)
+	}
+}
+
+// revokeAll revokes the tokens of all logins with AppRole.
+func (s *vaultServer) revokeAll(t *testing.T) {
+	t.Helper()
+	s.do(t, http.MethodPut, "sys/leases/revoke-prefix/auth/approle/login", `{"sync":true}`)
+}
+
+func testStormOfRefusals(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, "")
+	b := w.newBackend(t, auth, secret, withRole("forbidden"))
+	w.do(t, http.MethodPost, "sys/policies/acl/certwright-none", `{"policy":"path \"pki/sign/forbidden\" { capabilities = [\"deny\"] }"}`)
+	w.do(t, http.MethodPost, "auth/approle/role/certwright", `{"token_policies":"certwright-none"}`)
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			_, err := b.Sign(t.Context(), request(t))
+			wantReason(t, err, "VaultPermissionDenied", "the token's policy must allow update on pki/sign/forbidden")
+		})
+	}
+	wg.Wait()
+	if n := w.logins.Load(); n > 4 { // some seconds may have passed
+		t.Errorf("100 refused requests logged in %d times", n)
+	}
+	wantReason(t, b.Check(t.Context()), "VaultPermissionDenied", "does not allow update on pki/sign/forbidden")
+}
+
+func testRefusedCredentials(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, "")
+	good := string(secret.Data["secretID"])
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	b := w.newBackend(t, auth, newSecret("approle", "secretID", "no-such-secret-id"), withClock(clock))
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			_, err := b.Sign(t.Context(), request(t))
+			wantReason(t, err, "VaultLoginFailed", "invalid secret id")
+			if strings.Contains(fmt.Sprint(err), "no-such-secret-id") {
+				t.Errorf("the error holds the secret ID: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := w.logins.Load(); n != 1 {
+		t.Errorf("50 requests showed the same refused credentials %d times", n)
+	}
+	clock.SetTime(clock.Now().Add(2 * time.Second))
+	_, err := b.Sign(t.Context(), request(t))
+	wantReason(t, err, "VaultLoginFailed", "invalid secret id")
+	if n := w.logins.Load(); n != 2 {
+		t.Errorf("after a pause there were %d logins, want 2", n)
+	}
+	b.replace(t, newSecret("approle", "secretID", good))
+	mustSign(t, b) // at once, as these are other credentials
+}
+
+func testRenewed(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, `,"token_max_ttl":"10h"`)
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	b := w.newBackend(t, auth, secret, withClock(clock))
+	mustSign(t, b)
+	for range 3 { // each time it is two thirds of its hour old
+		clock.SetTime(clock.Now().Add(41 * time.Minute))
+		mustSign(t, b)
+		mustSign(t, b)
+	}
+	if l, r := w.logins.Load(), w.renewals.Load(); l != 1 || r != 3 {
+		t.Errorf("there were %d logins and %d renewals, want 1 and 3", l, r)
+	}
+}
+
+func testMaxTTL(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, `,"token_max_ttl":"60s","token_ttl":"60s"`)
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	b := w.newBackend(t, auth, secret, withClock(clock))
+	mustSign(t, b)
+	// Vault says how long the token lives from its own now, which is not later: it cannot be prolonged. The clock here is.
+	w.instead(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v1/auth/token/renew-self" {
+			return false
+		}
+		_, _ = rw.Write([]byte(`{"auth":{"client_token":"` + r.Header.Get("X-Vault-Token") + `","lease_duration":15,"renewable":true}}`))
+		return true
+	})
+	clock.SetTime(clock.Now().Add(45 * time.Second))
+	mustSign(t, b)
+	if l, r := w.logins.Load(), w.renewals.Load(); l != 2 || r != 1 {
+		t.Errorf("there were %d logins and %d renewals, want 2 and 1", l, r)
+	}
+}
+
+func testExpired(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, `,"token_ttl":"2s","token_max_ttl":"2s"`)
+	b := w.newBackend(t, auth, secret)
+	mustSign(t, b)
+	token := time.Now()
+	eventually(t, "the login has expired", func() bool { return time.Since(token) > 2*time.Second })
+	mustSign(t, b)
+	if n := w.logins.Load(); n != 2 {
+		t.Errorf("after the login expired there were %d logins, want 2", n)
+	}
+}
+
+func testRenewalFails(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, "")
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	b := w.newBackend(t, auth, secret, withClock(clock))
+	mustSign(t, b)
+	var asked atomic.Int64
+	w.instead(func(rw http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/v1/auth/") {
+			return false
+		}
+		asked.Add(1)
+		rw.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
+	clock.SetTime(clock.Now().Add(45 * time.Minute))
+	for range 10 {
+		mustSign(t, b) // the token is still good
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("10 requests tried %d times to renew or log in, want one of each", n)
+	}
+	clock.SetTime(clock.Now().Add(time.Hour))
+	_, err := b.Sign(t.Context(), request(t))
+	wantReason(t, err, "VaultUnavailable", "Vault answered 500 at auth/approle/login")
+	w.answer.Store(nil)
+	mustSign(t, b)
+}
+
+func testLoginHangs(t *testing.T, w *watched) {
+	auth, secret := w.appRole(t, "")
+	b := w.newBackend(t, auth, secret)
+	w.instead(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/v1/auth/") {
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	})
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			if _, err := b.Sign(ctx, request(t)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got the error %v, want that of the context", err)
+			}
+		})
+	}
+	wg.Wait()
+	w.answer.Store(nil)
+	mustSign(t, b)
+}
+
+func testTokenSecret(t *testing.T, w *watched) {
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	first, second := w.newToken(t, `,"ttl":"1h"`), w.newToken(t, `,"ttl":"1h"`)
+	b := w.newBackend(t, tokenAuth(), tokenSecret(first), withClock(clock))
+	mustSign(t, b)
+	clock.SetTime(clock.Now().Add(45 * time.Minute))
+	mustSign(t, b)
+	if n := w.renewals.Load(); n != 1 {
+		t.Errorf("the token was renewed %d times, want once", n)
+	}
+	w.do(t, http.MethodPost, "auth/token/revoke", `{"token":"`+first+`"}`)
+	_, err := b.Sign(t.Context(), request(t))
+	wantReason(t, err, "VaultPermissionDenied", "Vault answered 403 at pki/sign/web")
+	wantReason(t, b.Check(t.Context()), "VaultTokenRefused", "the token was revoked or has expired")
+	b.replace(t, tokenSecret(second))
+	mustSign(t, b)
+	if err := b.Check(t.Context()); err != nil {
+		t.Errorf("Check with the new token: %v", err)
+	}
+	b.replace(t, newSecret("vault", "other", "x"))
+	_, err = b.Sign(t.Context(), request(t))
+	wantReason(t, err, "SecretIncomplete", `Secret certwright/vault has no key "token"`)
+}
+
+func testJWTChanges(t *testing.T, w *watched) {
+	auth, dir := w.kubernetesAuth(t)
+	file := filepath.Join(dir, "vault")
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := w.newBackend(t, auth, nil, func(o *vault.Options) { o.TokenDir = dir })
+	for _, bad := range []string{"", strings.Repeat("x", 100<<10)} {
+		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := b.Sign(t.Context(), request(t))
+		wantReason(t, err, "VaultTokenFileMissing", `token with audience "vault": `+file+": it is empty or longer than 65536 bytes")
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Sign(t.Context(), request(t))
+	wantReason(t, err, "VaultTokenFileMissing", "no such file")
+	other := serviceAccountToken(t)
+	if err := os.WriteFile(file, []byte(other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Sign(t.Context(), request(t))
+	wantReason(t, err, "VaultLoginFailed", "at auth/kubernetes/login: permission denied")
+	if strings.Contains(err.Error(), other) {
+		t.Errorf("the error holds the JWT: %v", err)
+	}
+	if err := os.WriteFile(file, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustSign(t, b)
+}
+
+func TestClientCertificateChanges(t *testing.T) {
+	s := newVault(t)
+	auth, secret := s.certificateAuth(t)
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	b := s.newBackend(t, auth, secret, withClock(clock))
+	mustSign(t, b)
+	_, next := s.certificateAuth(t) // which takes the place of the first at Vault
+	clock.SetTime(clock.Now().Add(800 * time.Hour))
+	_, err := b.Sign(t.Context(), request(t))
+	wantReason(t, err, "VaultLoginFailed", "at auth/cert/login")
+	b.replace(t, next)
+	mustSign(t, b)
+}

@@ -65,6 +65,32 @@ func X509Usages(usages []certificatesv1.KeyUsage) (x509.KeyUsage, []x509.ExtKeyU
 	return bits, extended, nil
 }
 
+// usageOrder holds each usage once, without second names, in the order in which people expect them.
+var usageOrder = []certificatesv1.KeyUsage{
+	certificatesv1.UsageDigitalSignature, certificatesv1.UsageContentCommitment, certificatesv1.UsageKeyEncipherment,
+	certificatesv1.UsageDataEncipherment, certificatesv1.UsageKeyAgreement, certificatesv1.UsageCertSign, certificatesv1.UsageCRLSign,
+	certificatesv1.UsageEncipherOnly, certificatesv1.UsageDecipherOnly,
+	certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning, certificatesv1.UsageEmailProtection,
+	certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel, certificatesv1.UsageIPsecUser, certificatesv1.UsageTimestamping,
+	certificatesv1.UsageOCSPSigning, certificatesv1.UsageMicrosoftSGC, certificatesv1.UsageNetscapeSGC, certificatesv1.UsageAny,
+}
+
+// AllUsages returns each usage that Kubernetes knows once, without second names.
+func AllUsages() []certificatesv1.KeyUsage { return slices.Clone(usageOrder) }
+
+// UsageNames is the opposite of X509Usages: it names what a certificate may be used for as Kubernetes does. Extended usages
+// that Kubernetes does not know are left out.
+func UsageNames(bits x509.KeyUsage, extended []x509.ExtKeyUsage) []certificatesv1.KeyUsage {
+	var names []certificatesv1.KeyUsage
+	for _, name := range usageOrder {
+		bit, isBit := keyUsages[name]
+		if isBit && bits&bit != 0 || !isBit && slices.Contains(extended, extKeyUsages[name]) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // specUsages checks and copies spec.usages. A certificate without usages would be good for every use, so none is refused.
 func specUsages(usages []certificatesv1.KeyUsage) ([]certificatesv1.KeyUsage, error) {
 	if len(usages) == 0 {

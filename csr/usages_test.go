@@ -84,3 +84,22 @@ func TestParseAcceptsUsageExtensionsWithinSpec(t *testing.T) {
 		})
 	}
 }
+
+func TestUsageNamesIsTheOppositeOfX509Usages(t *testing.T) {
+	all := csr.AllUsages()
+	bits, extended, err := csr.X509Usages(all)
+	if err != nil || bits != 1<<9-1 || len(extended) != int(x509.ExtKeyUsageNetscapeServerGatedCrypto)+1 { // RFC 5280 has nine bits
+		t.Fatalf("all usages are %q: bits %b, extended %v, error %v", all, bits, extended, err)
+	}
+	for i := range all {
+		for _, usages := range [][]certificatesv1.KeyUsage{all[i : i+1], all[:i], all[i:]} {
+			bits, extended, err := csr.X509Usages(usages)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := csr.UsageNames(bits, extended); !slices.Equal(got, usages) {
+				t.Errorf("the names of %q are %q", usages, got)
+			}
+		}
+	}
+}

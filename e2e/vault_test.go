@@ -142,7 +142,8 @@ func TestACASignsWhileVaultIsAway(t *testing.T) {
 	})
 	issuer := func() string {
 		s.Helper()
-		request := s.request(someone, commonName(""), dnsNames("web."+s.namespace+".svc"))
+		request := s.request(someone, commonName(""), dnsNames("web."+s.namespace+".svc"),
+			usages(certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth))
 		issuer := s.issued(request).Issuer.CommonName
 		s.chainsTo(o, request)
 		return issuer

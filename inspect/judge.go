@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/certwright/certwright/csr"
@@ -129,24 +128,11 @@ func decoded(cert *x509.Certificate) Certificate {
 	return c
 }
 
-// usages are those that csr.X509Usages knows, without second names, in the order in which people expect them.
-var usages = []certificatesv1.KeyUsage{
-	certificatesv1.UsageDigitalSignature, certificatesv1.UsageContentCommitment, certificatesv1.UsageKeyEncipherment,
-	certificatesv1.UsageDataEncipherment, certificatesv1.UsageKeyAgreement, certificatesv1.UsageCertSign, certificatesv1.UsageCRLSign,
-	certificatesv1.UsageEncipherOnly, certificatesv1.UsageDecipherOnly,
-	certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning, certificatesv1.UsageEmailProtection,
-	certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel, certificatesv1.UsageIPsecUser, certificatesv1.UsageTimestamping,
-	certificatesv1.UsageOCSPSigning, certificatesv1.UsageMicrosoftSGC, certificatesv1.UsageNetscapeSGC, certificatesv1.UsageAny,
-}
-
 // usagesOf names the usages of a certificate as Kubernetes does; those that it does not know by their object identifiers.
 func usagesOf(cert *x509.Certificate) []string {
 	var names []string
-	for _, usage := range usages {
-		bits, extended, err := csr.X509Usages([]certificatesv1.KeyUsage{usage})
-		if err == nil && (bits != 0 && cert.KeyUsage&bits == bits || len(extended) == 1 && slices.Contains(cert.ExtKeyUsage, extended[0])) {
-			names = append(names, string(usage))
-		}
+	for _, usage := range csr.UsageNames(cert.KeyUsage, cert.ExtKeyUsage) {
+		names = append(names, string(usage))
 	}
 	for _, oid := range cert.UnknownExtKeyUsage {
 		names = append(names, oid.String())

@@ -112,7 +112,7 @@ func (r *Request) parse(object *certificatesv1.CertificateSigningRequest) {
 func bareRequest(pem []byte) *Request {
 	object := &certificatesv1.CertificateSigningRequest{}
 	object.Spec.Request = pem
-	object.Spec.Usages = append([]certificatesv1.KeyUsage(nil), usages...)
+	object.Spec.Usages = csr.AllUsages()
 	request := NewRequest(object)
 	request.Usages = nil
 	return request

@@ -214,8 +214,29 @@ func get(ctx context.Context, url string) error {
 	return nil
 }
 
-// Pause stops the server where it is: it takes connections and answers none.
-func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
+// Pause stops the server where it is, and returns when it stands still: connections are taken, and none is answered.
+func (p *Process) Pause() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil || p.cmd.Process == nil || p.cmd.Process.Signal(syscall.SIGSTOP) != nil {
+		return // it has ended
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !stopped(p.cmd.Process.Pid) {
+		<-tick.C
+	}
+}
+
+// stopped reports whether a process stands still, or is no more (proc(5)).
+func stopped(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // the name of the program may hold anything but this
+	return strings.HasPrefix(rest, "T") || strings.HasPrefix(rest, "Z")
+}
 
 // Resume lets a paused server go on.
 func (p *Process) Resume() { p.signal(syscall.SIGCONT) }

@@ -39,10 +39,11 @@ func (b *Backend) configureKey(k v1alpha1.CAKey) error {
 	if err != nil {
 		return fmt.Errorf(".chain: %w", err)
 	}
-	if !selfSigned(chain[len(chain)-1]) {
-		return fmt.Errorf(".chain: the last certificate (%s) is issued by %s: append the chain up to its self-signed root", chain[len(chain)-1].Subject, chain[len(chain)-1].Issuer)
-	}
-	if b.fixed, err = newAuthority(chain, nil, nil); err != nil {
+	var check *signer.CheckError
+	if b.fixed, err = newAuthority(chain, nil, nil); errors.As(err, &check) && check.Reason == reasonNoTrustAnchor {
+		last := chain[len(chain)-1]
+		return fmt.Errorf(".chain: the last certificate (%s) is issued by %s: append the chain up to its self-signed root", last.Subject, last.Issuer)
+	} else if err != nil {
 		return fmt.Errorf(".chain: %w", err)
 	}
 	b.fixed.remedy = "put the certificate of a new CA into ca.key.chain"

@@ -176,7 +176,7 @@ func TestCloudSavedOrders(t *testing.T) {
 	req := request(t, dns("web.example.com"))
 	w := newWorld(t, keySecret(), secret(ownSecret, map[string]string{"orders": "nonsense"}))
 	_, err := w.backend(cloudConfig(s), w.clock).Sign(t.Context(), req)
-	wantError(t, err, "trouble", "delete it if nothing waits")
+	wantError(t, err, "SecretInvalid", "delete it if nothing waits")
 
 	s.Set(venafitest.Wait(1))
 	w = newWorld(t, keySecret())

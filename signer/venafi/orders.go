@@ -7,13 +7,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/signer/remote"
 )
 
 const (
@@ -72,7 +73,7 @@ func (o *orders) load(ctx context.Context) error {
 	}
 	saved, err := decodeOrders(data)
 	if err != nil {
-		return fmt.Errorf("Secret %s: the entry %q: %w: delete it if nothing waits", o.own.key, keyOrders, err)
+		return checkError(remote.ReasonSecretInvalid, "Secret %s: the entry %q is not what this program wrote: delete it if nothing waits: %w", o.own.key, keyOrders, err)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -143,12 +143,6 @@ func (a *answer) refused() error {
 	return r
 }
 
-// unauthorized reports whether the answer asks for other credentials.
-func unauthorized(err error) bool {
-	var r *refusal
-	return errors.As(err, &r) && r.status == http.StatusUnauthorized
-}
-
 func checkError(reason, format string, args ...any) error {
 	return &signer.CheckError{Reason: reason, Err: fmt.Errorf(format, args...)}
 }

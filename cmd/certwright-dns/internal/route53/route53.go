@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -67,8 +68,8 @@ func (w *Writer) CleanUp(ctx context.Context, r txt.Record) error {
 // Check implements txt.Checker.
 func (w *Writer) Check(ctx context.Context) error {
 	if w.zoneID != "" {
-		_, err := w.client.ListResourceRecordSets(ctx, &route53.ListResourceRecordSetsInput{HostedZoneId: aws.String(w.zoneID), MaxItems: aws.Int32(1)})
-		return w.failed("listing records of", w.zoneID, err)
+		_, err := w.client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: aws.String(w.zoneID)})
+		return w.failed("looking for", w.zoneID, err)
 	}
 	_, err := w.client.ListHostedZonesByName(ctx, &route53.ListHostedZonesByNameInput{MaxItems: aws.Int32(1)})
 	return w.failed("listing hosted zones for", "", err)
@@ -111,7 +112,7 @@ func (w *Writer) change(ctx context.Context, r txt.Record, edit func([]types.Res
 	})
 	var invalid *types.InvalidChangeBatch
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("%w: %w", provider.ErrConflict, err)
+		return fmt.Errorf("%w: %s", provider.ErrConflict, strings.Join(invalid.Messages, "; "))
 	}
 	return w.failed("changing", r.Zone, err)
 }
@@ -135,7 +136,7 @@ func (w *Writer) read(ctx context.Context, id string, r txt.Record) (*types.Reso
 // find returns the ID of the public hosted zone of this name. Private ones are passed over: no ACME server sees them.
 func (w *Writer) find(ctx context.Context, zone string) (string, error) {
 	if w.zoneID != "" {
-		return w.zoneID, nil
+		return w.zoneID, w.isZone(ctx, zone)
 	}
 	input := &route53.ListHostedZonesByNameInput{DNSName: aws.String(zone)}
 	for {
@@ -156,6 +157,18 @@ func (w *Writer) find(ctx context.Context, zone string) (string, error) {
 		}
 		input.DNSName, input.HostedZoneId = page.NextDNSName, page.NextHostedZoneId
 	}
+}
+
+// isZone returns nil if the hosted zone that the configuration names has this name.
+func (w *Writer) isZone(ctx context.Context, zone string) error {
+	found, err := w.client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: aws.String(w.zoneID)})
+	if err != nil {
+		return w.failed("looking for", zone, err)
+	}
+	if name := aws.ToString(found.HostedZone.Name); name != zone {
+		return txt.Misconfigured("the hosted zone %s is that of %s, not of %s: correct hostedZoneID, or leave it out", w.zoneID, name, zone)
+	}
+	return nil
 }
 
 func noZone(zone string) error {

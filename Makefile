@@ -61,6 +61,11 @@ unit: packages ## Run the tests that need no cluster
 e2e: e2e-images bin/cluster ## Run the end-to-end tests; KUBERNETES=1.36 chooses the older release
 	hack/with-cluster.sh once go test -tags e2e -count=1 -timeout 30m ./e2e/...
 
+.PHONY: faults
+faults: packages bin/cluster ## Let the real servers behind backends fail under load, each fault for DURATION (20s)
+	bin/cluster build
+	go test -tags faults -count=1 -timeout 24h -v ./hack/faults -duration $(or $(DURATION),20s)
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
@@ -71,7 +76,7 @@ mutate: ## Flip each comparison and boundary of policy and csr: the tests must n
 
 .PHONY: lint
 lint: ## Run the linters
-	go vet ./... && go vet -tags e2e ./e2e/...
+	go vet ./... && go vet -tags e2e ./e2e/... && go vet -tags faults ./hack/faults
 	@go build -modfile=hack/lint/go.mod -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	for module in . cmd/certwright-dns cmd/certwright-kms; do (cd $$module && $(CURDIR)/bin/golangci-lint run) || exit; done
 

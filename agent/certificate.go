@@ -29,7 +29,8 @@ type Pair struct {
 	Chain []*x509.Certificate
 	Key   crypto.Signer
 
-	request string // the name of the request that it answers, when known
+	request string    // the name of the request that it answers, when known
+	advised time.Time // when the signer says to renew it; zero if it does not
 }
 
 // Leaf returns the certificate of the key.

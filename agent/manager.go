@@ -150,12 +150,18 @@ func (m *Manager) adopt() {
 	m.log.Info("taking up the key pair on disk", "signer", m.config.SignerName, "expires", timestamp(m.current.Leaf().NotAfter), "renewal", timestamp(m.renewAt))
 }
 
-// renewal is two thirds into the pair's lifetime, give or take a tenth of what is then left.
+// renewal is two thirds into the pair's lifetime, give or take a tenth of what is then left, or when the signer advises it if that is
+// earlier. Advice may be anybody's who can annotate requests: it never delays a renewal, and in the first third of the lifetime it
+// counts for nothing, so that it cannot have the agent ask without end. It is not kept over a restart.
 func (m *Manager) renewal(p *Pair) time.Time {
 	leaf := p.Leaf()
 	lifetime := leaf.NotAfter.Sub(leaf.NotBefore)
 	third := lifetime / 3
-	return leaf.NotBefore.Add(lifetime - third + time.Duration((2*m.jitter()-1)*float64(third)/10))
+	own := leaf.NotBefore.Add(lifetime - third + time.Duration((2*m.jitter()-1)*float64(third)/10))
+	if p.advised.Before(own) && p.advised.After(leaf.NotBefore.Add(third)) {
+		return p.advised
+	}
+	return own
 }
 
 // followBundle reads the trust bundle and, when it has changed and is good,

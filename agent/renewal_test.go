@@ -8,9 +8,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/certwright/certwright/api/v1alpha1"
 )
 
 func TestRenewalIsSpread(t *testing.T) {
@@ -25,6 +28,49 @@ func TestRenewalIsSpread(t *testing.T) {
 		if got := m.renewal(pair).Sub(start); got != want {
 			t.Errorf("jitter %v: renewal after %v, want %v", jitter, got, want)
 		}
+	}
+}
+
+// The signer's advice can have a certificate renewed earlier and no more: whoever can annotate a request must neither keep the agent from
+// renewing in time, nor have it ask without end.
+func TestAdviceToRenew(t *testing.T) {
+	const own = 15*time.Hour + 58*time.Minute // see TestRunIssuesRenewsAndStops
+	for name, c := range map[string]struct {
+		advice func(issued time.Time) string
+		want   time.Duration
+	}{
+		"none":    {func(time.Time) string { return "" }, own},
+		"earlier": {func(at time.Time) string { return at.Add(10 * time.Hour).Format(time.RFC3339) }, 10 * time.Hour},
+		"in another time zone": {func(at time.Time) string {
+			return at.Add(10 * time.Hour).In(time.FixedZone("", -7200)).Format(time.RFC3339)
+		}, 10 * time.Hour},
+		"later":                    {func(at time.Time) string { return at.Add(20 * time.Hour).Format(time.RFC3339) }, own},
+		"never":                    {func(time.Time) string { return "9999-12-31T23:59:59Z" }, own},
+		"at once":                  {func(at time.Time) string { return at.Format(time.RFC3339) }, own},
+		"in the first third":       {func(at time.Time) string { return at.Add(7 * time.Hour).Format(time.RFC3339) }, own},
+		"long ago":                 {func(time.Time) string { return "0001-01-01T00:00:00Z" }, own},
+		"no time":                  {func(time.Time) string { return "tomorrow" }, own},
+		"in another form":          {func(at time.Time) string { return at.Add(10 * time.Hour).Format(time.RFC1123) }, own},
+		"as long as an annotation": {func(time.Time) string { return strings.Repeat("9", 256<<10) }, own},
+		"a year that overflows":    {func(time.Time) string { return "99999-01-01T00:00:00Z" }, own},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cluster := newCluster(t)
+				cluster.decide = func(r *Request) {
+					cluster.issue(r)
+					r.Metadata.Annotations = map[string]string{v1alpha1.AnnotationRenewAt: c.advice(time.Now())}
+				}
+				run := cluster.start(cluster.config())
+				first := run.after(c.want - time.Minute)
+				if n := cluster.count("POST"); n != 1 {
+					t.Fatalf("%d requests a minute before %s, want 1", n, c.want)
+				}
+				if second := run.after(2 * time.Minute); second.Pair.Leaf().Equal(first.Pair.Leaf()) {
+					t.Errorf("not renewed after %s", c.want)
+				}
+			})
+		})
 	}
 }
 

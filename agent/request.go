@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/certwright/certwright/excerpt"
 )
@@ -28,6 +29,8 @@ type Request struct {
 type RequestMetadata struct {
 	Name string `json:"name"`
 	UID  string `json:"uid,omitempty"`
+	// Annotations are read, not written: anybody may have put them there who can change requests.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // RequestSpec is what is asked for.
@@ -65,6 +68,18 @@ type RequestError struct {
 // Error says which request got which verdict and why.
 func (e *RequestError) Error() string {
 	return fmt.Sprintf("CertificateSigningRequest %s: %s, reason %s: %s", e.Name, e.Verdict, e.Reason, e.Message)
+}
+
+// renewAtAnnotation is where the signer says when a certificate should be renewed (v1alpha1.AnnotationRenewAt).
+const renewAtAnnotation = "certwright.dev/renew-at"
+
+// renewAt is when the signer says that the certificate should be renewed; zero if it does not, or not in the form of RFC 3339.
+func (r *Request) renewAt() time.Time {
+	at, err := time.Parse(time.RFC3339, r.Metadata.Annotations[renewAtAnnotation])
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // condition returns the condition of that type, or nil.

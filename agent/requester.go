@@ -107,7 +107,7 @@ func (r *requester) attempt(ctx context.Context) (*Pair, error) {
 	if err != nil {
 		return nil, unusable(err)
 	}
-	pair := &Pair{Chain: chain, Key: key, request: request.Metadata.Name}
+	pair := &Pair{Chain: chain, Key: key, request: request.Metadata.Name, advised: issued.renewAt()}
 	if err := pair.check(r.names, r.clock.Now()); err != nil {
 		return nil, unusable(err)
 	}

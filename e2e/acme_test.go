@@ -30,7 +30,7 @@ func (s *story) pebble(front pair, dns string) server {
 	s.Helper()
 	config, err := json.Marshal(data{"pebble": data{
 		"listenAddress": ":14000", "managementListenAddress": ":15000", "certificate": "/config/tls.crt", "privateKey": "/config/tls.key",
-		"httpPort": 80, "tlsPort": 443, "keyAlgorithm": "ecdsa", "retryAfter": data{"authz": 1, "order": 1},
+		"httpPort": 80, "tlsPort": 443, "domainBlocklist": []string{s.host("blocked")}, "keyAlgorithm": "ecdsa", "retryAfter": data{"authz": 1, "order": 1},
 		"profiles": data{"default": data{"description": "of half an hour", "validityPeriod": 1800}},
 	}})
 	s.must(err, "encoding pebble's configuration")
@@ -109,7 +109,7 @@ func (s *story) webServer(names ...string) {
 }
 
 // A pod gets a certificate from an ACME server that asks for the name over HTTP, by way of an Ingress which is there only
-// meanwhile. What HTTP cannot prove is refused for good.
+// meanwhile. What HTTP cannot prove, or the server does not want to sign, is refused for good.
 func TestPodsGetCertificatesByACMEThroughAnIngress(t *testing.T) {
 	t.Parallel()
 	s := tell(t)
@@ -123,14 +123,17 @@ func TestPodsGetCertificatesByACMEThroughAnIngress(t *testing.T) {
 	})
 	routes := s.watchRoutes(&networkingv1.IngressList{})
 	s.signer(s.byACME(front, v1alpha1.ACMESolver{HTTP01: &v1alpha1.HTTP01{Ingress: &v1alpha1.HTTP01Ingress{ClassName: s.name}}}))
-	s.asWebServers("*." + s.namespace + ".svc.cluster.local")
+	s.asWebServers("*."+s.namespace+".svc.cluster.local", "*."+s.host("web"))
 	s.webServer(s.atTheEdge("web"))
 	s.contains("kubectl get signers", s.signersAtAGlance(), "True", "pebble")
 	routes.areGone(s, s.host("web"), "certwright-acme-solver", "/.well-known/acme-challenge/")
 
-	pod := s.idlePod("another", "web")
-	refused := s.request(s.podUser(pod), commonName(""), dnsNames("*."+s.host("web")), usages(certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth))
-	s.becomes(refused, certificatesv1.CertificateFailed, "BackendRefused", "*."+s.host("web"))
+	pod := s.podUser(s.idlePod("another", "web"))
+	for _, name := range []string{"*." + s.host("web"), s.host("blocked")} {
+		refused := s.request(pod, commonName(""), dnsNames(name), usages(certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth))
+		s.becomes(refused, certificatesv1.CertificateFailed, "BackendRefused", name)
+		s.Logf("%s: %s", name, condition(refused, certificatesv1.CertificateFailed).Message)
+	}
 }
 
 // The same by way of an HTTPRoute, which is attached to a Gateway of another namespace.

@@ -16,6 +16,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -83,15 +84,34 @@ func caKeyInAnHSM(t *testing.T) {
 	s.must(err, "reading the CA certificate")
 	s.keyIsNowhere(ca.PublicKey.(interface{ Equal(crypto.PublicKey) bool }))
 
-	// A module is a program: only those that the signer's image has in their place are loaded.
+	// The PIN is for no eyes but the signer's.
 	before := o.DeepCopy()
-	o.Spec.Backends[0].CA.Key.URI = strings.Replace(hsmKey, "/usr/lib/softhsm", "/run/certwright", 1)
-	err = admin.Patch(s.ctx, o, client.MergeFrom(before), client.DryRunAll)
-	if err == nil {
-		s.Error("a module from the folder of sockets is taken")
-	} else {
-		s.contains("the refusal", err.Error(), "module-path", "/run/certwright")
+	o.Spec.Backends[0].CA.Key.URI += "&pin-value=2718"
+	s.refusedForField(admin.Patch(s.ctx, o, client.MergeFrom(before), client.DryRunAll), "a PIN in the URI", "key.uri", "pinRef")
+
+	// A module is a program: only those that the signer's image has in their place are loaded.
+	other := tell(t)
+	key.URI = strings.Replace(hsmKey, "/usr/lib/softhsm", "/run/certwright", 1)
+	o = other.signerNotReady(withKey)
+	other.until("the Signer to refuse the module", soon, func(ctx context.Context) error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		if text := fmt.Sprint(o.Status.Conditions); !strings.Contains(text, `module-path "/run/certwright/libsofthsm2.so" is not allowed`) {
+			return fmt.Errorf("its conditions are %s", text)
+		}
+		return nil
+	})
+}
+
+// refusedForField checks that an object was refused when it was applied, for a field of this name.
+func (s *story) refusedForField(err error, what string, parts ...string) {
+	s.Helper()
+	if !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
+		s.Errorf("%s: got %v, want it refused", what, err)
+		return
 	}
+	s.contains("the refusal of "+what, err.Error(), parts...)
 }
 
 // keyIsNowhere looks for the private key of this public one in all Secrets and ConfigMaps of the cluster.

@@ -56,6 +56,12 @@ func TestTheComponentsChangeNothingElseOfRequests(t *testing.T) {
 	s.must(patch(approver, "", request, annotated(v1alpha1.AnnotationReview)), "saying what a request asks for")
 	s.must(patch(approver, "approval", request, decided), "approving")
 	s.must(patch(signer, "status", request, failed), "failing a request")
+	renewAt := func(text string) func(*csr) {
+		return func(o *csr) { o.Annotations = map[string]string{v1alpha1.AnnotationRenewAt: text} }
+	}
+	s.must(patch(signer, "status", request, renewAt("2028-02-29T12:34:56Z")), "saying when to renew")
+	s.refusedBy(policy, patch(signer, "status", request, renewAt("tomorrow")), "saying when to renew in another form", "renew-at")
+	s.refusedBy(policy, patch(approver, "approval", request, both(decided, renewAt("2028-02-29T12:34:56Z"))), "saying when to renew as the approver", "renew-at")
 	s.refusedBy(policy, patch(approver, "", foreign, annotated(v1alpha1.AnnotationReview)), "annotating the request of another signerName", "example.org/"+s.name)
 	s.isForbidden(patch(signer, "", request, annotated(v1alpha1.AnnotationReview)), "annotating a request as the signer")
 	for name, c := range map[string]struct {

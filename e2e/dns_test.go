@@ -79,7 +79,7 @@ func TestPodsGetCertificatesByACMEThroughDNS(t *testing.T) {
 	s.until("the proofs to be gone", soon, func(ctx context.Context) error { return s.holdsNoTXT(ctx, pod, zone) })
 	log, err := logs(s.ctx, pod.Namespace, pod.Name, "named")
 	s.must(err, "reading the log of named")
-	s.contains("the log of named", log, "signer \"certwright\" approved", "updating zone '"+zone+"/IN': adding an RR at '_acme-challenge.shop."+zone+"' TXT")
+	s.contains("the log of named", log, "/key certwright: updating zone '"+zone+"/IN': adding an RR at '_acme-challenge.shop."+zone+"' TXT")
 }
 
 // holdsNoTXT asks for a transfer of the whole zone, past everything that caches, and complains about each TXT record.

@@ -15,6 +15,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -49,6 +50,8 @@ func takeAway(ctx context.Context) error {
 		err = admin.DeleteAllOf(ctx, &certificatesv1.CertificateSigningRequest{}, client.MatchingFields{"spec.signerName": s.signerName})
 		problems = append(problems, err)
 	}
+	// An order is put away, and so are its routes, when its certificate is there or it failed for good.
+	problems = append(problems, poll(ctx, time.Minute, ordersAreGone))
 	var secrets corev1.SecretList
 	problems = append(problems, admin.List(ctx, &secrets, client.InNamespace(systemNamespace)))
 	for i := range secrets.Items {
@@ -57,6 +60,24 @@ func takeAway(ctx context.Context) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// ordersAreGone complains as long as the signer keeps an order of ACME, or a route of a challenge.
+func ordersAreGone(ctx context.Context) error {
+	var secrets corev1.SecretList
+	var ingresses networkingv1.IngressList
+	if err := errors.Join(admin.List(ctx, &secrets, client.InNamespace(systemNamespace)), admin.List(ctx, &ingresses, client.InNamespace(systemNamespace))); err != nil {
+		return err
+	}
+	for _, o := range secrets.Items {
+		if strings.HasPrefix(o.Name, "certwright-acme-order-") {
+			return fmt.Errorf("Secret %s is still there", o.Name)
+		}
+	}
+	for _, o := range ingresses.Items {
+		return fmt.Errorf("Ingress %s is still there", o.Name)
+	}
+	return nil
 }
 
 // isGone complains as long as the object is there.

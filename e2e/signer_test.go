@@ -135,7 +135,10 @@ func TestInvariant9_AGoodCAIsNotReplacedByABrokenOne(t *testing.T) {
 	first := s.issued(s.request(someone))
 
 	s.change(secret, func() { secret.Data[corev1.TLSCertKey] = s.newCA(nil).crt })
-	s.signerIs(o, metav1.ConditionFalse, "ServingLastGoodCA")
+	s.signerIs(o, metav1.ConditionTrue, "Degraded")
+	if b := o.Status.Backends[0]; b.Reason != "ServingLastGoodCA" {
+		s.Errorf("the Signer says of its backend %+v, want that it serves with the last good CA", b)
+	}
 	second := s.issued(s.request(someone))
 	if first.Issuer.String() != second.Issuer.String() {
 		s.Errorf("the issuer was %s, and is now %s", first.Issuer, second.Issuer)

@@ -155,7 +155,7 @@ func TestAdmissionPoliciesKnowTheNames(t *testing.T) {
 			"'" + strings.TrimPrefix(v1alpha1.ClusterTrustBundleName("a.b/c"), "a.b:c") + "'",
 		},
 		"certwright-signer-routes":  {account("signer"), "'" + namespace + "'", "'certwright-acme-solver'"},
-		"certwright-request-writes": {account("approver"), account("signer")},
+		"certwright-request-writes": {account("approver"), account("signer"), "'" + v1alpha1.AnnotationReview + "'", "'" + v1alpha1.AnnotationRenewAt + "'"},
 		"certwright-request-review": {account("approver"), "'" + v1alpha1.AnnotationReview + "'"},
 		"certwright-webhook-writes": {account("webhook"), "'" + webhook.SecretName + "'", "'" + webhook.ConfigurationName + "'"},
 	} {

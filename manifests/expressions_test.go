@@ -102,6 +102,44 @@ func TestReviewIsWrittenByTheApproverOnly(t *testing.T) {
 	}
 }
 
+// TestRenewAtIsWrittenWithTheCertificate: when to renew is for the signer to say where it signs, in a form that cannot be mistaken.
+func TestRenewAtIsWrittenWithTheCertificate(t *testing.T) {
+	request := func(key, value string) any {
+		annotations := map[string]any{"a": "b"}
+		if key != "" {
+			annotations[key] = value
+		}
+		return map[string]any{"metadata": map[string]any{"annotations": annotations}, "spec": map[string]any{"signerName": "a.b/c"}}
+	}
+	const at = "2028-02-29T12:34:56Z"
+	for name, c := range map[string]struct {
+		component, subresource, key, value string
+		refused                            bool
+	}{
+		"with the certificate":     {"signer", "status", v1alpha1.AnnotationRenewAt, at, false},
+		"with none":                {"signer", "status", "", "", false},
+		"in another form":          {"signer", "status", v1alpha1.AnnotationRenewAt, "tomorrow", true},
+		"with more behind it":      {"signer", "status", v1alpha1.AnnotationRenewAt, at + "\n" + at, true},
+		"another annotation":       {"signer", "status", "example.com/a", at, true},
+		"the approver's":           {"signer", "status", v1alpha1.AnnotationReview, "harmless", true},
+		"beside the certificate":   {"signer", "", v1alpha1.AnnotationRenewAt, at, true},
+		"with an approval":         {"approver", "approval", v1alpha1.AnnotationRenewAt, at, true},
+		"by the approver as well":  {"approver", "status", v1alpha1.AnnotationRenewAt, at, true},
+		"the approver's, approved": {"approver", "approval", v1alpha1.AnnotationReview, "harmless", true},
+	} {
+		shown := map[string]any{
+			"object": request(c.key, c.value), "oldObject": request("", ""),
+			"request": map[string]any{
+				"operation": "UPDATE", "subResource": c.subresource,
+				"userInfo": map[string]any{"username": "system:serviceaccount:" + namespace + ":" + serviceAccount(c.component).Name},
+			},
+		}
+		if got := refuses(t, "certwright-request-writes", shown); got != c.refused {
+			t.Errorf("%s: refused %t, want %t", name, got, c.refused)
+		}
+	}
+}
+
 // TestRequestsAreSmallWhateverTheirNames: the API server takes any text for the name of a request, of any length.
 func TestRequestsAreSmallWhateverTheirNames(t *testing.T) {
 	long, longer := strings.Repeat("é", 126)+"a", strings.Repeat("é", 127)

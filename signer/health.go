@@ -168,4 +168,3 @@ func reasonOf(err error) string {
 }
 
 func fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
-

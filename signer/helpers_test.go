@@ -73,7 +73,7 @@ type world struct {
 	readErr func(o runtime.Object) error
 }
 
-func newWorld(t *testing.T, objects ...client.Object) *world {
+func newWorld(t testing.TB, objects ...client.Object) *world {
 	t.Helper()
 	w := &world{registry: prometheus.NewRegistry(), backends: map[string]Backend{
 		"local": anchored{backend: honest, anchors: []*x509.Certificate{root.Certificate}},
@@ -232,7 +232,7 @@ func (w *world) event(t *testing.T) eventsv1.Event {
 }
 
 // approved returns the request web, which asks for a name of every kind and is approved. The change is made before signing.
-func approved(t *testing.T, change func(*x509.CertificateRequest)) *certificatesv1.CertificateSigningRequest {
+func approved(t testing.TB, change func(*x509.CertificateRequest)) *certificatesv1.CertificateSigningRequest {
 	t.Helper()
 	spiffe, _ := url.Parse("spiffe://cluster.local/ns/shop/sa/web")
 	template := &x509.CertificateRequest{

@@ -39,15 +39,11 @@ func (a *acting) Close() error {
 
 func permitted(t *testing.T) csr.Request {
 	t.Helper()
-	req, err := csr.Parse(approved(t, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return req.WithDuration(time.Hour)
+	return parsed(t, nil, nil).WithDuration(time.Hour)
 }
 
 // newMemberOf returns a member with this backend, which has a second for a call.
-func newMemberOf(t *testing.T, b Backend) *member {
+func newMemberOf(t testing.TB, b Backend) *member {
 	t.Helper()
 	w := newWorld(t)
 	config := BackendConfig{Backend: newSigner("local").Spec.Backends[0]}
@@ -293,4 +289,3 @@ func TestConfiguredTrustAnchorsHold(t *testing.T) {
 		t.Errorf("%d certificates, error %v", len(chain), err)
 	}
 }
-

@@ -27,7 +27,8 @@ import (
 
 const (
 	namespace = "certwright-system"
-	user      = "load" // who asks for certificates
+	user      = "load"                // who asks for certificates
+	domain    = "faults.example.com/" // of all signerNames
 )
 
 // cluster is an API server with Certwright's approver and signer.
@@ -129,10 +130,9 @@ func (c *cluster) setSecret(t *testing.T, name string, kind corev1.SecretType, d
 }
 
 // setSigner has a Signer with these backends, and lets the user have certificates of it.
-func (c *cluster) setSigner(t *testing.T, name string, backends ...v1alpha1.Backend) (signerName string) {
+func (c *cluster) setSigner(t *testing.T, name string, backends ...v1alpha1.Backend) {
 	t.Helper()
-	signerName = "faults.example.com/" + name
-	usages := usages()
+	signerName, usages := domain+name, usages()
 	c.create(t, &v1alpha1.Signer{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.SignerSpec{
@@ -150,7 +150,6 @@ func (c *cluster) setSigner(t *testing.T, name string, backends ...v1alpha1.Back
 			},
 		},
 	})
-	return signerName
 }
 
 // managedCA is the backend that serves when the one before it does not.

@@ -15,6 +15,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,16 +39,24 @@ type sent struct {
 type load struct {
 	name       string
 	signerName string
+	every      time.Duration
+	prompt     time.Duration
 	client     kubernetes.Interface
 
+	held     atomic.Bool // while true nothing is sent
 	mu       sync.Mutex
 	all      []*sent
 	byName   map[string]*sent
 	failures []string // of the load itself: none may be there
 }
 
-// startLoads asks each Signer, by its signerName, until the test ends.
-func startLoads(t *testing.T, c *cluster, rate int, signerNames ...string) []*load {
+// newLoad returns a load of so many requests per second for the Signer of that name, which answers promptly while all is well.
+func newLoad(signer string, rate int, prompt time.Duration) *load {
+	return &load{name: signer, signerName: domain + signer, every: time.Second / time.Duration(rate), prompt: prompt, byName: map[string]*sent{}}
+}
+
+// startLoads has the loads go on until the test ends.
+func startLoads(t *testing.T, c *cluster, loads ...*load) {
 	t.Helper()
 	clientset, err := kubernetes.NewForConfig(c.config)
 	if err != nil {
@@ -59,9 +68,8 @@ func startLoads(t *testing.T, c *cluster, rate int, signerNames ...string) []*lo
 		cancel()
 		running.Wait()
 	})
-	var loads []*load
-	for _, signerName := range signerNames {
-		loads = append(loads, &load{name: signerName[len("faults.example.com/"):], signerName: signerName, client: clientset, byName: map[string]*sent{}})
+	for _, l := range loads {
+		l.client = clientset
 	}
 	factory := informers.NewSharedInformerFactory(clientset, 0)
 	requests := factory.Certificates().V1().CertificateSigningRequests().Informer()
@@ -76,18 +84,19 @@ func startLoads(t *testing.T, c *cluster, rate int, signerNames ...string) []*lo
 	factory.WaitForCacheSync(ctx.Done())
 	for _, l := range loads {
 		running.Go(func() {
-			tick := time.NewTicker(time.Second / time.Duration(rate))
+			tick := time.NewTicker(l.every)
 			defer tick.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
 				select {
 				case <-tick.C:
-					running.Go(func() { l.send(ctx, fmt.Sprintf("%s-%d", l.name, n)) })
+					if !l.held.Load() {
+						running.Go(func() { l.send(ctx, fmt.Sprintf("%s-%d", l.name, n)) })
+					}
 				case <-ctx.Done():
 				}
 			}
 		})
 	}
-	return loads
 }
 
 func usages() []certificatesv1.KeyUsage {
@@ -183,6 +192,13 @@ func leafOf(chain []byte) (*x509.Certificate, error) {
 		return nil, fmt.Errorf("no PEM: %q", chain)
 	}
 	return x509.ParseCertificate(block.Bytes)
+}
+
+// well says whether what was sent lately was answered promptly, and nothing waits.
+func (l *load) well() bool {
+	until := time.Now().Add(-l.prompt)
+	recent := phase{requests: l.between(until.Add(-calm), until)}
+	return l.waiting(until) == 0 && len(recent.requests) > 0 && recent.issued() == len(recent.requests) && recent.quantile(0.99) < l.prompt
 }
 
 // between returns what was sent from one moment to another.

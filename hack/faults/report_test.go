@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// prompt is how soon a request has its certificate while all is well, on a machine that is busy with this.
-const prompt = time.Second
-
 // phase is what became of the requests that were sent in a span of time.
 type phase struct {
 	name     string
@@ -67,7 +64,7 @@ func (p phase) quantile(q float64) time.Duration {
 }
 
 // recovered returns how long after a moment the last request was sent that was not answered promptly.
-func (p phase) recovered(moment time.Time) (last time.Duration) {
+func (p phase) recovered(moment time.Time, prompt time.Duration) (last time.Duration) {
 	for _, s := range p.requests {
 		if s.done.IsZero() || s.done.Sub(s.at) > prompt {
 			last = max(last, s.at.Sub(moment))

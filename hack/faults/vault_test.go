@@ -61,8 +61,8 @@ func TestVault(t *testing.T) {
 		return system{
 			process: process, proxy: proxy, issuer: "Vault", issued: v.issued,
 			faults: []fault{
-				{"token revoked", v.revoke, func(*testing.T) {}},
-				{"emptied", func(t *testing.T) { v.empty(t, process) }, v.configure},
+				{name: "token revoked", begin: v.revoke, end: func(*testing.T) {}},
+				{name: "emptied", begin: func(t *testing.T) { v.empty(t, process) }, end: v.configure},
 			},
 			backend: v1alpha1.Backend{
 				Name: "vault", Timeout: metav1.Duration{Duration: 5 * time.Second},

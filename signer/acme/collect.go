@@ -19,7 +19,7 @@ func (w *work) collect(ctx context.Context, current server.Order) ([]*x509.Certi
 	if err != nil {
 		return nil, w.read(ctx, err)
 	}
-	w.moved = true
+	w.queue.answered()
 	chain := withoutRoot(preferred(chains, w.options.ACME.PreferredChain))
 	w.tidy(ctx)
 	err = w.given.judge(w.req, chain[0], !w.order.Judged)

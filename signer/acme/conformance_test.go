@@ -18,6 +18,11 @@ import (
 	"github.com/certwright/certwright/signer/signertest/faultproxy"
 )
 
+// domains has a backend prove the names of the suite, and no addresses: those cannot be reached from a test.
+func domains(c *v1alpha1.ACME) {
+	c.Solvers[0].Domains = []string{"example.com", "svc", "local", "web"}
+}
+
 // subject is a backend as the suite wants it, for which time passes fast.
 func (r *rig) subject(t *testing.T, root string) signertest.Subject {
 	t.Helper()
@@ -30,9 +35,9 @@ func (r *rig) subject(t *testing.T, root string) signertest.Subject {
 		Cannot: signertest.Cannot{
 			Fields: []string{
 				"uris", "emailAddresses", "organizations", "organizationalUnits", "countries", "provinces",
-				"localities", "streetAddresses", "postalCodes", "serialNumbers",
+				"localities", "streetAddresses", "postalCodes", "serialNumbers", "ipAddresses",
 			},
-			Wildcards: true, CommonNameAlone: true, OtherCommonNames: true, LongSerials: true,
+			MoreNames: 100, Wildcards: true, CommonNameAlone: true, OtherCommonNames: true, LongSerials: true,
 			OtherUsages: tlsServer,
 		},
 	}
@@ -40,7 +45,7 @@ func (r *rig) subject(t *testing.T, root string) signertest.Subject {
 
 func TestConformancePebble(t *testing.T) {
 	signertest.Run(t, func(t *testing.T) signertest.Subject {
-		r, pebble := start(t, acmetest.PebbleConfig{})
+		r, pebble := start(t, acmetest.PebbleConfig{}, domains)
 		s := r.subject(t, pebble.Root(t, 0))
 		s.Cannot.Keys = []string{"Ed25519"}
 		return s
@@ -51,7 +56,7 @@ func TestConformanceStepCA(t *testing.T) {
 	signertest.Run(t, func(t *testing.T) signertest.Subject {
 		cluster := acmetest.NewCluster(t)
 		step := acmetest.StartStepCA(t, cluster.HTTPPort(t), acmetest.StartChalltestsrv(t).DNS)
-		return newRig(t, cluster, step.Server).subject(t, step.Root)
+		return newRig(t, cluster, step.Server, domains).subject(t, step.Root)
 	})
 }
 
@@ -62,8 +67,9 @@ func TestFaults(t *testing.T) {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM([]byte(pebble.Server.CABundle))
 		proxy := faultproxy.Start(t, strings.TrimSuffix(pebble.Server.URL, "/dir"), &tls.Config{RootCAs: roots})
-		r := newRig(t, cluster, v1alpha1.Server{URL: proxy.URL + "/dir", CABundle: proxy.CA})
+		r := newRig(t, cluster, v1alpha1.Server{URL: proxy.URL + "/dir", CABundle: proxy.CA}, domains)
 		s := r.subject(t, pebble.Root(t, 0))
+		s.Backend = &hasty{Backend: r.Backend, clock: r.clock}
 		return signertest.Front{
 			Subject: s, Proxy: proxy,
 			Signs: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/certZ/") },

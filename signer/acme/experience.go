@@ -4,15 +4,14 @@
 package acme
 
 import (
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/csr"
@@ -73,7 +72,12 @@ func usagesOf(req csr.Request) (usages, error) {
 
 // judge returns why a certificate must not be handed out: it lives longer or is good for more than what was granted. If it is
 // seen for the first time, what it says of the server is remembered.
+//
+// What is not the certificate of this request at all is not judged here: signer.Verify refuses it, and it says nothing of others.
 func (e *experience) judge(req csr.Request, leaf *x509.Certificate, first bool) error {
+	if key, ok := req.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(leaf.PublicKey) || leaf.IsCA {
+		return nil
+	}
 	asked, err := usagesOf(req)
 	if err != nil {
 		return err
@@ -142,30 +146,8 @@ func lifetimeError(req csr.Request, lifetime time.Duration) error {
 }
 
 func usagesError(req csr.Request, tooMuch usages) error {
-	return fmt.Errorf("usages: %q were requested, and the server's certificates for %s keys are always good for %s, too: request that as well",
-		req.Usages, req.Key.Algorithm, strings.Join(usageNames(tooMuch.key, tooMuch.extended), ", "))
-}
-
-// nameable are the usages that a server may give of its own accord, by the names that Kubernetes has for them.
-var nameable = []certificatesv1.KeyUsage{
-	certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageKeyAgreement, certificatesv1.UsageDataEncipherment,
-	certificatesv1.UsageContentCommitment, certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning, certificatesv1.UsageEmailProtection,
-}
-
-// usageNames names usages. Those that no ACME server has a reason to give are told by their numbers.
-func usageNames(key x509.KeyUsage, extended []x509.ExtKeyUsage) (names []string) {
-	for _, name := range nameable {
-		k, e, err := csr.X509Usages([]certificatesv1.KeyUsage{name})
-		if err == nil && (key&k != 0 || len(e) == 1 && slices.Contains(extended, e[0])) {
-			names = append(names, fmt.Sprintf("%q", name))
-			key &^= k
-			extended = slices.DeleteFunc(slices.Clone(extended), func(u x509.ExtKeyUsage) bool { return len(e) == 1 && u == e[0] })
-		}
-	}
-	if key != 0 || len(extended) > 0 {
-		names = append(names, fmt.Sprintf("key usages %#b and extended key usages %v", key, extended))
-	}
-	return names
+	return fmt.Errorf("usages: %q were requested, and the server's certificates for %s keys are always good for %q, too: request that as well",
+		req.Usages, req.Key.Algorithm, csr.UsageNames(tooMuch.key, tooMuch.extended))
 }
 
 // warning tells a person that requests are refused for the server's lifetimes.

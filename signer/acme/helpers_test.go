@@ -123,6 +123,8 @@ func (h *hasty) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificate,
 	defer tick.Stop()
 	if h.back {
 		h.clock.SetTime(time.Now())
+	} else {
+		h.clock.SetTime(h.clock.Now().Add(time.Second)) // who asks again after trouble has waited, too
 	}
 	for {
 		chain, err := h.Backend.Sign(ctx, req)

@@ -16,6 +16,9 @@ import (
 	"github.com/certwright/certwright/signer/acme/server"
 )
 
+// maxNames is how many names an order has at the most. It is what public servers take, and each name is a route or a record.
+const maxNames = 100
+
 // always are the usages that the certificates of ACME servers always have. They choose them, whatever the request asks for.
 var always = []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth}
 
@@ -62,6 +65,9 @@ func identifiers(req csr.Request) ([]server.Identifier, error) {
 		if !slices.Contains(req.Usages, usage) {
 			add("usages", fmt.Sprintf("%q", req.Usages), fmt.Sprintf("must hold %q, as ACME servers certify nothing without it", usage))
 		}
+	}
+	if len(ids) > maxNames {
+		add("dnsNames and ipAddresses", len(ids), fmt.Sprintf("at most %d may be in one request, as ACME servers take no more", maxNames))
 	}
 	if len(refused) > 0 {
 		slices.Sort(refused)

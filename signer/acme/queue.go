@@ -70,7 +70,7 @@ func (q *queue) heed(err error) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if e.Fault == server.FaultLimit && q.silent.Before(q.clock.Now()) {
+	if e.Fault == server.FaultLimit && !q.silent.After(q.clock.Now()) {
 		q.limits++
 	}
 	q.silent, q.why = later(q.silent, q.clock.Now().Add(wait)), e

@@ -34,7 +34,7 @@ type work struct {
 	ids     []server.Identifier
 	account server.Account
 	order   *order.Order
-	moved   bool // whether the server answered anything, so that a lack of time is no trouble
+	moved   bool // whether the order went on, so that a lack of time is no trouble
 }
 
 // Sign implements signer.Backend.
@@ -150,7 +150,10 @@ func (w *work) current(ctx context.Context) (server.Order, time.Duration, error)
 
 // read heeds what went wrong when an order was read.
 func (w *work) read(ctx context.Context, err error) error {
-	w.moved = w.moved || err == nil
+	if err == nil {
+		w.queue.answered()
+		return nil
+	}
 	if e := (*server.Error)(nil); errors.As(err, &e) && (e.Fault == server.FaultGone || e.Fault >= server.FaultPassing) {
 		return w.lost(ctx, e.Error())
 	}

@@ -108,6 +108,9 @@ func newAuthority(chain, anchors []*x509.Certificate, key crypto.Signer) (*autho
 	}
 	a.notBefore, a.notAfter = window(path)
 	for i, c := range path {
+		if err := checkConstraintKinds(c); err != nil {
+			return nil, err
+		}
 		if c.MaxPathLen < 0 || c.MaxPathLen == 0 && !c.MaxPathLenZero {
 			continue
 		}

@@ -140,7 +140,7 @@ func (a *authority) permits(req csr.Request, usage x509.KeyUsage, extended []x50
 			}
 		}
 	}
-	return nil
+	return a.checkConstraints(req)
 }
 
 // compare makes sure that the certificate holds what was asked for and nothing else, whatever the library that made it does.
@@ -189,27 +189,6 @@ func (a *authority) verify(leaf *x509.Certificate, now time.Time) error {
 		return fmt.Errorf("verifying the certificate against the trust anchors of the CA %s: %w", a.cert.Subject, err)
 	}
 	return nil
-}
-
-// describeConstraints lists the permitted subtrees of all certificates above the leaf (RFC 5280, section 4.2.1.10).
-func (a *authority) describeConstraints() string {
-	var b strings.Builder
-	list := func(kind string, values []string) {
-		if len(values) > 0 {
-			fmt.Fprintf(&b, "; permitted %s: %s", kind, strings.Join(values, ", "))
-		}
-	}
-	for _, c := range a.path {
-		var ranges []string
-		for _, r := range c.PermittedIPRanges {
-			ranges = append(ranges, r.String())
-		}
-		list("DNS domains", c.PermittedDNSDomains)
-		list("URI domains", c.PermittedURIDomains)
-		list("IP ranges", ranges)
-		list("email addresses", c.PermittedEmailAddresses)
-	}
-	return b.String()
 }
 
 // newSerial returns 159 random bits, the most that fit into the 20 octets that RFC 5280 section 4.1.2.2 allows.

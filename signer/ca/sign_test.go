@@ -56,7 +56,7 @@ func TestRefusedForGood(t *testing.T) {
 		return &x509.CertificateRequest{DNSNames: []string{"web.example.com"}}
 	}
 	certSign := []certificatesv1.KeyUsage{certificatesv1.UsageCertSign}
-	constrained := func(c *x509.Certificate) {
+	limited := func(c *x509.Certificate) {
 		c.PermittedDNSDomainsCritical = true
 		c.PermittedDNSDomains = []string{"internal.example.com"}
 		c.ExcludedDNSDomains = []string{"secret.internal.example.com"}
@@ -71,11 +71,11 @@ func TestRefusedForGood(t *testing.T) {
 		isCA     bool
 		text     string
 	}{
-		"DNS name outside":         {constrained, web(), nil, false, `"web.example.com" is not permitted by any constraint; permitted DNS domains: internal.example.com`},
-		"DNS name excluded":        {constrained, &x509.CertificateRequest{DNSNames: []string{"a.secret.internal.example.com"}}, nil, false, `excluded by constraint "secret.internal.example.com"`},
-		"IP address outside":       {constrained, &x509.CertificateRequest{IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}}, nil, false, "permitted IP ranges: 198.18.0.0/15"},
-		"SPIFFE ID outside":        {constrained, &x509.CertificateRequest{URIs: []*url.URL{{Scheme: "spiffe", Host: "evil.example", Path: "/a"}}}, nil, false, "permitted URI domains: cluster.local"},
-		"email outside":            {constrained, &x509.CertificateRequest{EmailAddresses: []string{"a@evil.example"}}, nil, false, "permitted email addresses: example.com"},
+		"DNS name outside":         {limited, web(), nil, false, `"web.example.com" is not permitted by any constraint; permitted DNS domains: internal.example.com`},
+		"DNS name excluded":        {limited, &x509.CertificateRequest{DNSNames: []string{"a.secret.internal.example.com"}}, nil, false, `excluded by constraint "secret.internal.example.com"`},
+		"IP address outside":       {limited, &x509.CertificateRequest{IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}}, nil, false, "permitted IP ranges: 198.18.0.0/15"},
+		"SPIFFE ID outside":        {limited, &x509.CertificateRequest{URIs: []*url.URL{{Scheme: "spiffe", Host: "evil.example", Path: "/a"}}}, nil, false, "permitted URI domains: cluster.local"},
+		"email outside":            {limited, &x509.CertificateRequest{EmailAddresses: []string{"a@evil.example"}}, nil, false, "permitted email addresses: example.com"},
 		"CA not allowed":           {nil, signertest.CARequest("Sub"), certSign, false, "limits allow no CA certificates"},
 		"path length used up":      {func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }, signertest.CARequest("Sub"), certSign, true, "path length"},
 		"CA without cert sign":     {nil, signertest.CARequest("Sub"), nil, true, `"cert sign"`},
@@ -96,7 +96,7 @@ func TestRefusedForGood(t *testing.T) {
 		})
 	}
 	t.Run("within all constraints", func(t *testing.T) {
-		root := newIssuer(t, "Root", "ECDSA-P256", nil, constrained)
+		root := newIssuer(t, "Root", "ECDSA-P256", nil, limited)
 		w := newWorld(t, importedCA(), false, tlsSecret(t, root.key, root))
 		req := signertest.Request(t, signertest.Key(t, "ECDSA-P256"), &x509.CertificateRequest{
 			DNSNames: []string{"web.internal.example.com"}, IPAddresses: []net.IP{net.IPv4(198, 18, 0, 1)},

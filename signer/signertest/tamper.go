@@ -42,13 +42,15 @@ func (s Subject) tamperings(t *testing.T) map[string]tampering {
 		"a missing name":      {change: func(c *x509.Certificate) { c.DNSNames = c.DNSNames[1:] }},
 		"another common name": {change: func(c *x509.Certificate) { c.Subject.CommonName = "bank.example.org" }},
 		"a CA":                {change: func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, c.KeyUsage|x509.KeyUsageCertSign }},
-		"more usages":         {change: func(c *x509.Certificate) { c.ExtKeyUsage = append(slices.Clone(c.ExtKeyUsage), x509.ExtKeyUsageCodeSigning) }},
-		"an expired leaf":     {change: func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(-2*time.Hour), now.Add(-time.Hour) }},
-		"a longer life":       {change: func(c *x509.Certificate) { c.NotAfter = now.Add(10 * 365 * 24 * time.Hour) }},
-		"an expired issuer":   {mid: func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Hour) }},
-		"an issuer, no CA":    {mid: func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }},
-		"the chain reversed":  {order: func(chain []*x509.Certificate) []*x509.Certificate { slices.Reverse(chain); return chain }},
-		"no issuer":           {order: func(chain []*x509.Certificate) []*x509.Certificate { return chain[:1] }},
+		"more usages": {change: func(c *x509.Certificate) {
+			c.ExtKeyUsage = append(slices.Clone(c.ExtKeyUsage), x509.ExtKeyUsageCodeSigning)
+		}},
+		"an expired leaf":    {change: func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(-2*time.Hour), now.Add(-time.Hour) }},
+		"a longer life":      {change: func(c *x509.Certificate) { c.NotAfter = now.Add(10 * 365 * 24 * time.Hour) }},
+		"an expired issuer":  {mid: func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Hour) }},
+		"an issuer, no CA":   {mid: func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }},
+		"the chain reversed": {order: func(chain []*x509.Certificate) []*x509.Certificate { slices.Reverse(chain); return chain }},
+		"no issuer":          {order: func(chain []*x509.Certificate) []*x509.Certificate { return chain[:1] }},
 	}
 }
 

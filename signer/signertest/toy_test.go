@@ -48,7 +48,9 @@ func (b toy) TrustAnchors(context.Context) ([]*x509.Certificate, error) {
 }
 
 func (b toy) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificate, error) {
-	permanent := func(format string, args ...any) error { return &signer.PermanentError{Err: fmt.Errorf(format, args...)} }
+	permanent := func(format string, args ...any) error {
+		return &signer.PermanentError{Err: fmt.Errorf(format, args...)}
+	}
 	switch {
 	case req.IsCA:
 		return nil, permanent("isCA: this server signs none")

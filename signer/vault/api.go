@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
 )
 
@@ -40,6 +41,13 @@ func newAPI(config v1alpha1.Vault, m method) (*api, error) {
 	return &api{client: client, base: base, namespace: config.Namespace}, err
 }
 
+// What Vault answers when it is not initialized, a secondary for disaster recovery, or a performance standby.
+const (
+	statusNotInitialized = 501
+	statusSecondary      = 472
+	statusStandby        = 473
+)
+
 // answerError is an answer of Vault's that says no.
 type answerError struct {
 	path   string
@@ -55,12 +63,32 @@ func (e *answerError) Error() string {
 	return fmt.Sprintf("Vault answered %d at %s: %s", e.status, e.path, e.words)
 }
 
+// said returns Vault's answer to what was asked of it, or nil if the error is another one, such as that of the login before.
+func said(err error) *answerError {
+	var explained *signer.CheckError
+	var e *answerError
+	if errors.As(err, &explained) || !errors.As(err, &e) {
+		return nil
+	}
+	return e
+}
+
 // status returns the HTTP status of an answer that says no, or 0 if there was none.
 func status(err error) int {
-	if e := (*answerError)(nil); errors.As(err, &e) {
+	if e := said(err); e != nil {
 		return e.status
 	}
 	return 0
+}
+
+// away reports whether the server can do nothing for anybody at the moment: it is sealed, or a standby.
+func (e *answerError) away() bool {
+	return e.status == http.StatusServiceUnavailable || e.status == statusSecondary || e.status == statusStandby
+}
+
+// refused reports whether the answer lays the blame on who asked: 4xx, but for what a busy or standby server answers.
+func (e *answerError) refused() bool {
+	return e.status/100 == 4 && e.status != http.StatusTooManyRequests && !e.away()
 }
 
 // answer is the form of everything that Vault says.

@@ -6,7 +6,6 @@ package vault
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -24,7 +23,7 @@ func (b *Backend) Check(ctx context.Context) error {
 	b.issuer.doubt()
 	a, err := b.issuer.get(ctx)
 	if err != nil {
-		return b.unanswered(err)
+		return err
 	}
 	if end := a.chain[0].NotAfter; !b.clock.Now().Before(end) {
 		return expired(end)
@@ -36,15 +35,15 @@ func (b *Backend) Check(ctx context.Context) error {
 func (b *Backend) health(ctx context.Context) error {
 	resp, err := b.api.request(ctx, http.MethodGet, "v1/sys/health", "", "", nil)
 	if err != nil {
-		return b.unanswered(err)
+		return unanswered(err)
 	}
 	_ = resp.Body.Close()
 	switch resp.StatusCode {
-	case http.StatusOK, http.StatusTooManyRequests, 473: // active, standby, performance standby
+	case http.StatusOK, http.StatusTooManyRequests, statusStandby: // active, standby, performance standby
 		return nil
-	case 501:
+	case statusNotInitialized:
 		return trouble(reasonNotReady, "Vault is not initialized: initialize and unseal it")
-	case 472:
+	case statusSecondary:
 		return trouble(reasonNotReady, "Vault is a secondary of disaster recovery: let vault.url lead to the primary")
 	case http.StatusServiceUnavailable:
 		return trouble(reasonSealed, "Vault is sealed: unseal it")
@@ -102,7 +101,7 @@ func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
 }
 
 func (b *Backend) explainIssuer(err error) error {
-	if said := (*answerError)(nil); errors.As(err, &said) && said.status/100 == 4 && said.status != http.StatusTooManyRequests && said.status < 470 {
+	if no := said(err); no != nil && no.refused() {
 		return trouble(reasonNoIssuer, "%w: is there a CA in the PKI secrets engine at %s?", err, b.mount)
 	}
 	return b.explain(err)

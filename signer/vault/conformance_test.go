@@ -51,7 +51,7 @@ func TestConformance(t *testing.T) {
 			return subject(s.newBackend(t, tokenAuth(), tokenSecret(s.newToken(t, "")), withRole("api")))
 		},
 		"AppRole": func(t *testing.T) signertest.Subject {
-			auth, secret := s.appRole(t, "")
+			auth, secret := s.appRole(t, "1h", "10h")
 			return subject(s.newBackend(t, auth, secret))
 		},
 		"certificate": func(t *testing.T) signertest.Subject {
@@ -67,11 +67,11 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// appRole sets up a login with a role ID and a secret ID.
-func (s *vaultServer) appRole(t *testing.T, settings string) (v1alpha1.VaultAuth, *corev1.Secret) {
+// appRole sets up a login with a role ID and a secret ID, whose tokens live so long, and at most so long with renewals.
+func (s *vaultServer) appRole(t *testing.T, ttl, maxTTL string) (v1alpha1.VaultAuth, *corev1.Secret) {
 	t.Helper()
 	s.try(t, http.MethodPost, "sys/auth/approle", `{"type":"approle"}`)
-	s.do(t, http.MethodPost, "auth/approle/role/certwright", `{"token_policies":"certwright","token_ttl":"1h"`+settings+`}`)
+	s.do(t, http.MethodPost, "auth/approle/role/certwright", `{"token_policies":"certwright","token_ttl":"`+ttl+`","token_max_ttl":"`+maxTTL+`"}`)
 	id := s.do(t, http.MethodGet, "auth/approle/role/certwright/role-id", "")["role_id"].(string)
 	secret := s.do(t, http.MethodPost, "auth/approle/role/certwright/secret-id", "")["secret_id"].(string)
 	return v1alpha1.VaultAuth{AppRole: &v1alpha1.VaultAppRoleAuth{RoleID: id, SecretIDRef: v1alpha1.SecretKeyRef{Name: "approle", Key: "secretID"}}},

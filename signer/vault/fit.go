@@ -4,30 +4,54 @@
 package vault
 
 import (
+	"context"
 	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"slices"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
-
 	"github.com/certwright/certwright/csr"
 )
 
-// fit refuses a request for good where the role, and not the request, says what the subject and the usages are, and says
-// otherwise. The leaf is known to be by the role's CA: nobody else may give cause for a verdict. What else does not fit is for
-// signer.Verify to find.
-func (b *Backend) fit(leaf *x509.Certificate, req csr.Request) error {
+// foresee refuses a request for good before Vault signs what could not be used, if the role's settings can be read. What is known
+// of them may be old, so a verdict needs a second look.
+func (b *Backend) foresee(ctx context.Context, req csr.Request) error {
+	known, err := b.issuer.get(ctx)
+	if err != nil || known.gives == nil || b.fit(known.gives, req) == nil {
+		return err
+	}
+	b.issuer.doubt()
+	again, err := b.issuer.get(ctx)
+	if err != nil || again.gives == nil || !again.read.After(known.read) {
+		return err // Vault's answer will tell
+	}
+	return b.fit(again.gives, req)
+}
+
+// fitLeaf is fit for what Vault signed. Only the role's own answer to this request gives cause for a verdict: for its key, by the
+// CA that is known. What else does not fit is for signer.Verify to find.
+func (b *Backend) fitLeaf(leaf *x509.Certificate, req csr.Request) error {
 	key, ok := req.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !key.Equal(leaf.PublicKey) {
+	if !ok || !key.Equal(leaf.PublicKey) || !b.issuer.signed(leaf) {
 		return nil
 	}
+	return b.fit(leaf, req)
+}
+
+// fit refuses a request for good where the role, and not the request, says what the subject and the usages are, and says
+// otherwise.
+func (b *Backend) fit(gives *x509.Certificate, req csr.Request) error {
 	for _, a := range attributes {
-		if got, want := values(a.of(leaf.Subject)), values(a.of(req.Subject)); !slices.Equal(got, want) {
+		if got, want := values(a.of(gives.Subject)), values(a.of(req.Subject)); !slices.Equal(got, want) {
 			return permanent("%s: requested is %q, and Vault's role %q gives %q: a role takes it from its own setting %s, never from a request", a.field, want, b.role, got, a.setting)
 		}
 	}
-	if extra := moreUsages(leaf, req.Usages); len(extra) > 0 {
+	bits, extended, err := csr.X509Usages(req.Usages)
+	if err != nil {
+		return nil
+	}
+	more := slices.DeleteFunc(slices.Clone(gives.ExtKeyUsage), func(e x509.ExtKeyUsage) bool { return slices.Contains(extended, e) })
+	if extra := csr.UsageNames(gives.KeyUsage&^bits, more); len(extra) > 0 {
 		return permanent("usages: requested are %q, and Vault's role %q gives %q, too: a role takes them from its own settings key_usage, ext_key_usage, server_flag and client_flag, never from a request",
 			req.Usages, b.role, extra)
 	}
@@ -53,33 +77,4 @@ func values(all []string) []string {
 	all = slices.DeleteFunc(slices.Clone(all), func(v string) bool { return v == "" })
 	slices.Sort(all)
 	return all
-}
-
-// usages are those of Kubernetes that a role of Vault's can give.
-var usages = []certificatesv1.KeyUsage{
-	certificatesv1.UsageDigitalSignature, certificatesv1.UsageContentCommitment, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageDataEncipherment,
-	certificatesv1.UsageKeyAgreement, certificatesv1.UsageCertSign, certificatesv1.UsageCRLSign, certificatesv1.UsageEncipherOnly, certificatesv1.UsageDecipherOnly,
-	certificatesv1.UsageAny, certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning, certificatesv1.UsageEmailProtection,
-	certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel, certificatesv1.UsageIPsecUser, certificatesv1.UsageTimestamping, certificatesv1.UsageOCSPSigning,
-	certificatesv1.UsageMicrosoftSGC, certificatesv1.UsageNetscapeSGC,
-}
-
-// moreUsages returns those that a leaf has and that were not requested.
-func moreUsages(leaf *x509.Certificate, requested []certificatesv1.KeyUsage) (extra []certificatesv1.KeyUsage) {
-	bits, extended, err := csr.X509Usages(requested)
-	if err != nil {
-		return nil
-	}
-	for _, u := range usages {
-		bit, ext, err := csr.X509Usages([]certificatesv1.KeyUsage{u})
-		if err != nil {
-			continue
-		}
-		if leaf.KeyUsage&bit&^bits != 0 || slices.ContainsFunc(ext, func(e x509.ExtKeyUsage) bool {
-			return slices.Contains(leaf.ExtKeyUsage, e) && !slices.Contains(extended, e)
-		}) {
-			extra = append(extra, u)
-		}
-	}
-	return extra
 }

@@ -196,6 +196,11 @@ type setting func(*vault.Options)
 func withClock(c clock.PassiveClock) setting { return func(o *vault.Options) { o.Clock = c } }
 func withRole(role string) setting           { return func(o *vault.Options) { o.Vault.Role = role } }
 func withURL(url string) setting             { return func(o *vault.Options) { o.Vault.URL = url } }
+func withPath(path string) setting { return func(o *vault.Options) { o.Vault.Path = path } }
+
+func withNamespace(name string) setting { return func(o *vault.Options) { o.Vault.Namespace = name } }
+
+func withServerName(name string) setting { return func(o *vault.Options) { o.Vault.ServerName = name } }
 
 // tokenAuth is a login with the token in the Secret vault.
 func tokenAuth() v1alpha1.VaultAuth {

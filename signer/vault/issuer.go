@@ -36,10 +36,12 @@ type issuer struct {
 	next  time.Time // when to ask again
 }
 
-// authority is a CA with what is above it.
+// authority is a CA with what is above it, and what the role makes of its certificates.
 type authority struct {
 	chain []*x509.Certificate // the issuing CA first, without the root unless that is the issuing CA
 	root  *x509.Certificate   // nil if Vault does not know it
+	gives *x509.Certificate   // subject and usages of all of the role's certificates; nil if the token may not read the role
+	read  time.Time
 }
 
 func newIssuer(b *Backend) *issuer { return &issuer{backend: b, turn: make(chan struct{}, 1)} }
@@ -72,6 +74,7 @@ func (i *issuer) get(ctx context.Context) (authority, error) {
 	defer i.mu.Unlock()
 	now := i.backend.clock.Now()
 	if err != nil {
+		err = unanswered(err)
 		if known.chain != nil {
 			i.next = now.Add(issuerPause)
 			return known, nil
@@ -113,9 +116,13 @@ func (i *issuer) notAfter() time.Time {
 // readIssuer asks Vault for the CA that the role signs with: the one that the role names, if the token may read the role, or the
 // engine's default.
 func (b *Backend) readIssuer(ctx context.Context) (authority, error) {
-	ref, err := b.issuerRef(ctx)
+	role, err := b.readRole(ctx)
 	if err != nil {
 		return authority{}, err
+	}
+	ref := cmp.Or(role.IssuerRef, "default")
+	if checkName(ref, "") != nil {
+		return authority{}, trouble(reasonNoIssuer, "Vault's role %q names the issuer %q, which is no plain name", b.role, remote.Bound(ref))
 	}
 	path := b.mount + "/issuer/" + ref + "/json"
 	var answer struct {
@@ -127,33 +134,10 @@ func (b *Backend) readIssuer(ctx context.Context) (authority, error) {
 	}
 	certs, err := parseAll(append([]string{answer.Certificate}, answer.CAChain...))
 	if err != nil {
-		return authority{}, fmt.Errorf("reading what Vault answered at %s: %w", path, err)
+		return authority{}, trouble(reasonNoIssuer, "reading what Vault answered at %s: %w", path, err)
 	}
 	chain, root := climb(certs[0], certs)
-	return authority{chain: chain, root: root}, nil
-}
-
-// issuerRef is the issuer that the role names, and the default if the token may not read the role.
-func (b *Backend) issuerRef(ctx context.Context) (string, error) {
-	var role struct {
-		IssuerRef string `json:"issuer_ref"`
-	}
-	err := b.session.do(ctx, func(token string) error {
-		return b.api.call(ctx, http.MethodGet, b.path("roles"), token, nil, &role)
-	})
-	switch {
-	case status(err) == http.StatusForbidden:
-		return "default", nil
-	case status(err) == http.StatusNotFound:
-		return "", trouble(reasonRoleNotFound, "%w: create the role %q there, or set vault.role and vault.path", err, b.role)
-	case err != nil:
-		return "", b.explain(err)
-	}
-	ref := cmp.Or(role.IssuerRef, "default")
-	if err := checkName(ref, "role"); err != nil {
-		return "", trouble(reasonNoIssuer, "Vault's role %q names the issuer %q, which is no plain name", b.role, remote.Bound(ref))
-	}
-	return ref, nil
+	return authority{chain: chain, root: root, gives: role.gives(), read: b.clock.Now()}, nil
 }
 
 // parseAll reads certificates of which each text holds one or more.

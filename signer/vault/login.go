@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// login gets a token, as the one whose turn it is. Credentials that Vault refused are not shown again for a while, unless they
-// change.
+// login gets a token, as the one whose turn it is. Credentials that did not help are not shown again for a while, unless they
+// change: Vault locks out those who fail some times in a row (user lockout).
 func (s *session) login(ctx context.Context) (string, error) {
 	c, err := s.method.credentials(ctx)
 	if err != nil {
@@ -26,9 +26,10 @@ func (s *session) login(ctx context.Context) (string, error) {
 	held, err := s.ask(ctx, c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if code := status(err); err != nil {
-		err = loginError(c, err)
-		if code/100 == 4 && code != http.StatusTooManyRequests {
+	if err != nil {
+		no := said(err)
+		err = loginError(err)
+		if no != nil && !no.away() {
 			s.banned = banned.after(now, from, err)
 		}
 		return "", err

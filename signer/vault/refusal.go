@@ -58,19 +58,19 @@ var (
 
 // explain says what a failed call to sign means: never by a request's choice more than for that request.
 func (b *Backend) explain(err error) error {
-	var said *answerError
-	if !errors.As(err, &said) {
-		return b.unanswered(err)
+	no := said(err)
+	if no == nil {
+		return unanswered(err)
 	}
-	switch code := said.status; {
-	case code == http.StatusBadRequest && unknownRole.MatchString(said.words):
+	switch code := no.status; {
+	case code == http.StatusBadRequest && unknownRole.MatchString(no.words):
 		return trouble(reasonRoleNotFound, "%w: create the role %q at %s/roles/%s, or set vault.role", err, b.role, b.mount, b.role)
-	case (code == http.StatusBadRequest || code == http.StatusInternalServerError) && noIssuer.MatchString(said.words):
+	case (code == http.StatusBadRequest || code == http.StatusInternalServerError) && noIssuer.MatchString(no.words):
 		return trouble(reasonNoIssuer, "%w: the PKI secrets engine at %s needs a CA", err, b.mount)
 	case code == http.StatusBadRequest:
 		for _, r := range refusals {
-			if r.words.MatchString(said.words) {
-				return permanent("%s: Vault's role %q refuses it: %s", r.field, b.role, said.words)
+			if r.words.MatchString(no.words) {
+				return permanent("%s: Vault's role %q refuses it: %s", r.field, b.role, no.words)
 			}
 		}
 		return trouble(reasonRefused, "%w", err)
@@ -79,11 +79,11 @@ func (b *Backend) explain(err error) error {
 	case code == http.StatusNotFound:
 		return trouble(reasonPathNotFound, "%w: is a PKI secrets engine mounted at %q, in that namespace?", err, b.mount)
 	}
-	return unavailable(said)
+	return unavailable(no)
 }
 
 // unanswered gives the reason to an error that is no answer of Vault's, unless it has one.
-func (b *Backend) unanswered(err error) error {
+func unanswered(err error) error {
 	if has := (*signer.CheckError)(nil); errors.As(err, &has) {
 		return err
 	}
@@ -91,31 +91,28 @@ func (b *Backend) unanswered(err error) error {
 }
 
 // unavailable explains the answers that no request and no configuration is at fault for.
-func unavailable(said *answerError) error {
-	switch said.status {
+func unavailable(no *answerError) error {
+	switch no.status {
 	case http.StatusTooManyRequests:
-		return trouble(reasonRateLimited, "%w: a rate limit quota was reached", said)
+		return trouble(reasonRateLimited, "%w: a rate limit quota was reached", no)
 	case http.StatusServiceUnavailable:
-		if said.words == "Vault is sealed" {
-			return trouble(reasonSealed, "%w: unseal it", said)
+		if no.words == "Vault is sealed" {
+			return trouble(reasonSealed, "%w: unseal it", no)
 		}
-	case 472, 473: // a secondary of disaster recovery, or a performance standby
-		return trouble(reasonNotReady, "%w: it is a standby that does not forward requests: let vault.url lead to the active node", said)
+	case statusSecondary, statusStandby:
+		return trouble(reasonNotReady, "%w: it is a standby that does not forward requests: let vault.url lead to the active node", no)
 	}
-	return trouble(reasonUnavailable, "%w", said)
+	return trouble(reasonUnavailable, "%w", no)
 }
 
 // loginError explains why a login did not work.
-func loginError(c credentials, err error) error {
-	var said *answerError
-	if !errors.As(err, &said) {
+func loginError(err error) error {
+	no := said(err)
+	switch {
+	case no == nil:
 		return trouble(reasonUnreachable, "logging in to Vault: %w", err)
-	}
-	if said.status/100 == 4 && said.status != http.StatusTooManyRequests && said.status < 470 {
-		if c.token != "" {
-			return trouble(reasonTokenRefused, "looking up the token: %w", err)
-		}
+	case no.refused() || (no.status == http.StatusInternalServerError && no.words != ""): // as for an unknown secret ID
 		return trouble(reasonLoginFailed, "logging in to Vault: %w", err)
 	}
-	return unavailable(said)
+	return unavailable(no)
 }

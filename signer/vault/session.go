@@ -15,10 +15,9 @@ import (
 )
 
 const (
-	// pauseFirst and pauseMax bound the time between two logins after refusals; it doubles with each. Some auth methods lock
-	// out those who fail too often.
+	// pauseFirst and pauseMax bound the time between two logins after refusals; it doubles with each.
 	pauseFirst = time.Second
-	pauseMax   = time.Minute
+	pauseMax   = 15 * time.Second
 	// earlyTime is what the renewal of a token that is still good may take of a request's time.
 	earlyTime = time.Second
 )
@@ -34,7 +33,7 @@ type session struct {
 
 	mu     sync.Mutex
 	held   token
-	banned pause // of logins, after refused credentials
+	banned pause // of logins, after one that was of no use
 	denied pause // of logins, after a refused token
 }
 

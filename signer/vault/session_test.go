@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -61,7 +62,9 @@ func (s *vaultServer) watch(t *testing.T) *watched {
 	return w
 }
 
-func (w *watched) instead(answer func(http.ResponseWriter, *http.Request) bool) { w.answer.Store(&answer) }
+func (w *watched) instead(answer func(http.ResponseWriter, *http.Request) bool) {
+	w.answer.Store(&answer)
+}
 
 func wantReason(t *testing.T, err error, reason, words string) {
 	t.Helper()
@@ -87,18 +90,18 @@ func TestSession(t *testing.T) {
 		"refused credentials":                        testRefusedCredentials,
 		"renewed before it expires":                  testRenewed,
 		"logged in anew at the end of what is given": testMaxTTL,
-		"expired":                                    testExpired,
-		"renewal does not work":                      testRenewalFails,
-		"a login that hangs":                         testLoginHangs,
-		"a token in a Secret":                        testTokenSecret,
-		"a JWT that changes":                         testJWTChanges,
+		"expired":               testExpired,
+		"renewal does not work": testRenewalFails,
+		"a login that hangs":    testLoginHangs,
+		"a token in a Secret":   testTokenSecret,
+		"a JWT that changes":    testJWTChanges,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s.watch(t)) })
 	}
 }
 
 func testOneLogin(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, "")
+	auth, secret := w.appRole(t, "1h", "10h")
 	b := w.newBackend(t, auth, secret)
 	var wg sync.WaitGroup
 	for range 20 {
@@ -111,7 +114,7 @@ func testOneLogin(t *testing.T, w *watched) {
 }
 
 func testRevoked(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, "")
+	auth, secret := w.appRole(t, "1h", "10h")
 	b := w.newBackend(t, auth, secret)
 	mustSign(t, b)
 	w.revokeAll(t)
@@ -136,7 +139,7 @@ func (s *vaultServer) revokeAll(t *testing.T) {
 }
 
 func testStormOfRefusals(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, "")
+	auth, secret := w.appRole(t, "1h", "10h")
 	b := w.newBackend(t, auth, secret, withRole("forbidden"))
 	w.do(t, http.MethodPost, "sys/policies/acl/certwright-none", `{"policy":"path \"pki/sign/forbidden\" { capabilities = [\"deny\"] }"}`)
 	w.do(t, http.MethodPost, "auth/approle/role/certwright", `{"token_policies":"certwright-none"}`)
@@ -155,7 +158,7 @@ func testStormOfRefusals(t *testing.T, w *watched) {
 }
 
 func testRefusedCredentials(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, "")
+	auth, secret := w.appRole(t, "1h", "10h")
 	good := string(secret.Data["secretID"])
 	clock := clocktesting.NewFakePassiveClock(time.Now())
 	b := w.newBackend(t, auth, newSecret("approle", "secretID", "no-such-secret-id"), withClock(clock))
@@ -184,7 +187,7 @@ func testRefusedCredentials(t *testing.T, w *watched) {
 }
 
 func testRenewed(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, `,"token_max_ttl":"10h"`)
+	auth, secret := w.appRole(t, "1h", "10h")
 	clock := clocktesting.NewFakePassiveClock(time.Now())
 	b := w.newBackend(t, auth, secret, withClock(clock))
 	mustSign(t, b)
@@ -199,7 +202,7 @@ func testRenewed(t *testing.T, w *watched) {
 }
 
 func testMaxTTL(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, `,"token_max_ttl":"60s","token_ttl":"60s"`)
+	auth, secret := w.appRole(t, "60s", "60s")
 	clock := clocktesting.NewFakePassiveClock(time.Now())
 	b := w.newBackend(t, auth, secret, withClock(clock))
 	mustSign(t, b)
@@ -219,7 +222,7 @@ func testMaxTTL(t *testing.T, w *watched) {
 }
 
 func testExpired(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, `,"token_ttl":"2s","token_max_ttl":"2s"`)
+	auth, secret := w.appRole(t, "2s", "2s")
 	b := w.newBackend(t, auth, secret)
 	mustSign(t, b)
 	token := time.Now()
@@ -231,7 +234,7 @@ func testExpired(t *testing.T, w *watched) {
 }
 
 func testRenewalFails(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, "")
+	auth, secret := w.appRole(t, "1h", "10h")
 	clock := clocktesting.NewFakePassiveClock(time.Now())
 	b := w.newBackend(t, auth, secret, withClock(clock))
 	mustSign(t, b)
@@ -255,18 +258,20 @@ func testRenewalFails(t *testing.T, w *watched) {
 	_, err := b.Sign(t.Context(), request(t))
 	wantReason(t, err, "VaultUnavailable", "Vault answered 500 at auth/approle/login")
 	w.answer.Store(nil)
+	clock.SetTime(clock.Now().Add(2 * time.Second))
 	mustSign(t, b)
 }
 
 func testLoginHangs(t *testing.T, w *watched) {
-	auth, secret := w.appRole(t, "")
+	auth, secret := w.appRole(t, "1h", "10h")
 	b := w.newBackend(t, auth, secret)
 	w.instead(func(_ http.ResponseWriter, r *http.Request) bool {
-		if strings.HasPrefix(r.URL.Path, "/v1/auth/") {
-			<-r.Context().Done()
-			return true
+		if !strings.HasPrefix(r.URL.Path, "/v1/auth/") {
+			return false
 		}
-		return false
+		_, _ = io.Copy(io.Discard, r.Body) // only then is it seen that the client has gone
+		<-r.Context().Done()
+		return true
 	})
 	var wg sync.WaitGroup
 	for range 5 {

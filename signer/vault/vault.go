@@ -119,6 +119,9 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	if req.IsCA {
 		return nil, permanent("isCA: true is requested, and a role of Vault's PKI secrets engine signs no CA certificates")
 	}
+	if err := b.foresee(ctx, req); err != nil {
+		return nil, err
+	}
 	ttl, err := b.ttl(req.Duration)
 	if err != nil {
 		return nil, err
@@ -132,13 +135,15 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	}
 	chain, err := answer.chain()
 	if err != nil {
-		return nil, fmt.Errorf("reading what Vault answered at %s: %w", b.path("sign"), err)
+		return nil, trouble(reasonUnavailable, "reading what Vault answered at %s: %w", b.path("sign"), err)
 	}
 	if !b.issuer.signed(chain[0]) {
 		b.issuer.doubt()
-		return chain, nil
 	}
-	return chain, b.fit(chain[0], req)
+	if err := b.fitLeaf(chain[0], req); err != nil {
+		return nil, err
+	}
+	return chain, nil
 }
 
 // ttl is the granted lifetime, or what is left of the issuing CA's: Vault refuses to go beyond that.

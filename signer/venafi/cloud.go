@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
+	"github.com/certwright/certwright/signer/venafi/memory"
 )
 
 // cloud is Venafi as a Service. A request has an id there, which is kept as long as somebody could ask for the same.
@@ -27,7 +27,7 @@ type cloud struct {
 	secrets               remote.Secrets
 	apiKey                v1alpha1.SecretKeyRef
 	application, template string // their names, as in the zone
-	orders                *orders
+	orders                *memory.Orders
 
 	mu   sync.Mutex
 	zone *zone
@@ -36,7 +36,7 @@ type cloud struct {
 // zone holds the ids of the application and the template.
 type zone struct{ application, template string }
 
-func (b *Backend) useCloud(config v1alpha1.VenafiCloud, secrets remote.Secrets, own *ownSecret) error {
+func (b *Backend) useCloud(config v1alpha1.VenafiCloud, secrets remote.Secrets, own *memory.Secret) error {
 	if config.URL == "" {
 		config.URL = "https://api.venafi.cloud"
 	}
@@ -54,7 +54,7 @@ func (b *Backend) useCloud(config v1alpha1.VenafiCloud, secrets remote.Secrets, 
 	if err := remote.CheckRef(config.APIKeyRef, "venafi.cloud.apiKeyRef"); err != nil {
 		return err
 	}
-	c := &cloud{base: base, secrets: secrets, apiKey: config.APIKeyRef, application: parts[0], template: parts[1], orders: newOrders(own, b.clock)}
+	c := &cloud{base: base, secrets: secrets, apiKey: config.APIKeyRef, application: parts[0], template: parts[1], orders: memory.NewOrders(own, b.clock)}
 	c.http, err = b.client(v1alpha1.Server{URL: config.URL, CABundle: config.CABundle}, remote.Options{Field: "venafi.cloud"})
 	b.product = c
 	return err
@@ -82,7 +82,7 @@ func (c *cloud) ask(ctx context.Context, method string, query url.Values, in any
 }
 
 func (c *cloud) sign(ctx context.Context, o order) ([]*x509.Certificate, error) {
-	id, err := c.orders.find(ctx, o.key)
+	id, err := c.orders.Find(ctx, o.key)
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +90,12 @@ func (c *cloud) sign(ctx context.Context, o order) ([]*x509.Certificate, error) 
 		if id, err = c.request(ctx, o); err != nil {
 			return nil, err
 		}
-		c.orders.remember(o.key, id)
+		c.orders.Remember(o.key, id)
 	}
 	made, err := c.pickUp(ctx, o, id)
 	var pending *signer.PendingError
 	if errors.As(err, &pending) {
-		c.orders.keep(ctx, o.key)
+		c.orders.Keep(ctx, o.key)
 	}
 	return made, err
 }
@@ -134,15 +134,11 @@ func (c *cloud) request(ctx context.Context, o order) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("requesting the certificate: %w", err)
 	}
-	if len(made.CertificateRequests) != 1 || !isID(made.CertificateRequests[0].ID) {
+	if len(made.CertificateRequests) != 1 || !memory.IsID(made.CertificateRequests[0].ID) {
 		return "", errors.New("requesting the certificate: the server's answer names no request")
 	}
 	return made.CertificateRequests[0].ID, nil
 }
-
-var idForm = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
-
-func isID(s string) bool { return idForm.MatchString(s) }
 
 // pickUp returns the certificate of a request, or how far it is.
 func (c *cloud) pickUp(ctx context.Context, o order, id string) ([]*x509.Certificate, error) {
@@ -163,14 +159,14 @@ func (c *cloud) pickUp(ctx context.Context, o order, id string) ([]*x509.Certifi
 	said := fmt.Errorf("the server says of request %s: %s %s", id, quoted(s.Status), quoted(s.Error.Message))
 	switch {
 	case s.Status == "ISSUED":
-		if len(s.CertificateIDs) == 0 || !isID(s.CertificateIDs[0]) {
+		if len(s.CertificateIDs) == 0 || !memory.IsID(s.CertificateIDs[0]) {
 			return nil, fmt.Errorf("request %s is issued, but the server names no certificate", id)
 		}
 		return c.contents(ctx, s.CertificateIDs[0])
 	case strings.HasPrefix(s.Status, "REJECTED"), s.Status == "CANCELLED":
 		return nil, &signer.PermanentError{Err: said}
 	case s.Status == "FAILED":
-		c.orders.forget(ctx, o.key) // the next try is a new request
+		c.orders.Forget(ctx, o.key) // the next try is a new request
 		return nil, &signer.RequestError{Err: said}
 	case s.Status == "":
 		return nil, errors.New("asking for the request: the server's answer has no status")
@@ -240,8 +236,8 @@ func (c *cloud) check(ctx context.Context) error {
 	if _, err := c.readZone(ctx, true); err != nil {
 		return err
 	}
-	if err := c.orders.saved(ctx); err != nil {
-		return &signer.CheckError{Reason: reasonSecretNotWritable, Signs: true, Err: fmt.Errorf("requests that wait are in memory only, and are ordered again if the signer restarts: %w", err)}
+	if err := c.orders.Saved(ctx); err != nil {
+		return &signer.CheckError{Reason: memory.ReasonSecretNotWritable, Signs: true, Err: fmt.Errorf("requests that wait are in memory only, and are ordered again if the signer restarts: %w", err)}
 	}
 	return nil
 }

@@ -25,7 +25,6 @@ const (
 	reasonPermissionDenied    = "PermissionDenied"
 	reasonZoneUnknown         = "ZoneUnknown"
 	reasonZoneUnusable        = "ZoneUnusable"
-	reasonSecretNotWritable   = "SecretNotWritable"
 	reasonRefreshTokenUnsaved = "RefreshTokenNotSaved"
 )
 

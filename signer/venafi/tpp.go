@@ -20,6 +20,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
+	"github.com/certwright/certwright/signer/venafi/memory"
 )
 
 // policyRoot is the folder that zones are below.
@@ -34,7 +35,7 @@ type tpp struct {
 	folder string // the DN of the zone
 }
 
-func (b *Backend) useTPP(config v1alpha1.VenafiTPP, secrets remote.Secrets, own *ownSecret) error {
+func (b *Backend) useTPP(config v1alpha1.VenafiTPP, secrets remote.Secrets, own *memory.Secret) error {
 	base, err := remote.BaseURL(config.URL, "venafi.tpp.url")
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer/remote"
+	"github.com/certwright/certwright/signer/venafi/memory"
 )
 
 // Entries of a Secret with credentials.
@@ -44,7 +45,7 @@ type tppAuth struct {
 	ref       v1alpha1.SecretRef
 	clientID  string
 	secrets   remote.Secrets
-	own       *ownSecret
+	own       *memory.Secret
 	clock     clock.PassiveClock
 
 	turn chan struct{} // whoever holds it may use what follows, which a login that hangs blocks
@@ -188,7 +189,7 @@ func (a *tppAuth) refreshToken(ctx context.Context, c credentials) (string, erro
 	if a.unsaved != nil && a.unsaved.of == c.hash {
 		return a.unsaved.token, nil
 	}
-	data, err := a.own.read(ctx)
+	data, err := a.own.Read(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -203,7 +204,7 @@ func (a *tppAuth) save(ctx context.Context) error {
 	if a.unsaved == nil {
 		return nil
 	}
-	err := a.own.change(ctx, func(data map[string][]byte) error {
+	err := a.own.Change(ctx, func(data map[string][]byte) error {
 		data[keyRefreshToken], data[keyRefreshTokenOf] = []byte(a.unsaved.token), []byte(a.unsaved.of)
 		return nil
 	})

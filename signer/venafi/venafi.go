@@ -26,6 +26,7 @@ import (
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
+	"github.com/certwright/certwright/signer/venafi/memory"
 )
 
 // Options are what New needs. Only Clock may be left out.
@@ -75,7 +76,7 @@ func New(o Options) (*Backend, error) {
 		return nil, fmt.Errorf("venafi.usages: %w", err)
 	}
 	secrets := remote.Secrets{Reader: o.Client, Namespace: o.Namespace}
-	own := &ownSecret{client: o.Client, reader: o.Reader, key: client.ObjectKey{Namespace: o.Namespace, Name: SecretName(o.Signer, o.Backend)}}
+	own := &memory.Secret{Client: o.Client, Reader: o.Reader, Key: client.ObjectKey{Namespace: o.Namespace, Name: SecretName(o.Signer, o.Backend)}}
 	var err error
 	switch tpp, cloud := o.Venafi.TPP, o.Venafi.Cloud; {
 	case (tpp == nil) == (cloud == nil):

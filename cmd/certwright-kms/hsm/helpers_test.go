@@ -128,6 +128,13 @@ type world struct {
 
 func newWorld(t testing.TB, uri, chain, pin string) *world {
 	t.Helper()
+	return newWorldWith(t, func(_ context.Context, u keyuri.URI, pin string, public crypto.PublicKey) (crypto.Signer, error) {
+		return modules.Open(u.(*keyuri.PKCS11), pin, public)
+	}, uri, chain, pin)
+}
+
+func newWorldWith(t testing.TB, open ca.OpenKey, uri, chain, pin string) *world {
+	t.Helper()
 	worlds++
 	w := &world{t: t, clock: clocktesting.NewFakeClock(time.Now())}
 	scheme := runtime.NewScheme()
@@ -143,9 +150,9 @@ func newWorld(t testing.TB, uri, chain, pin string) *world {
 		Client: w.client, Reader: w.client, Namespace: namespace, Signer: "internal", SignerName: "example.com/internal", Backend: "hsm",
 		CA:    v1alpha1.CA{Key: &v1alpha1.CAKey{URI: uri, PINRef: &v1alpha1.SecretKeyRef{Name: "hsm-pin", Key: "pin"}, Chain: chain}},
 		Clock: w.clock,
-		OpenKey: func(_ context.Context, u keyuri.URI, pin string, public crypto.PublicKey) (crypto.Signer, error) {
+		OpenKey: func(ctx context.Context, u keyuri.URI, pin string, public crypto.PublicKey) (crypto.Signer, error) {
 			w.opened.Add(1)
-			return modules.Open(u.(*keyuri.PKCS11), pin, public)
+			return open(ctx, u, pin, public)
 		},
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ const stepPackage = "github.com/smallstep/certificates/cmd/step-ca"
 const stepTemplate = `{
 	"subject": {{ toJson .Subject }},
 	"sans": {{ toJson .SANs }},
+	"basicConstraints": {"isCA": false},
 	"keyUsage": ["digitalSignature"],
 	"extKeyUsage": ["serverAuth"]
 }`
@@ -47,7 +48,7 @@ func StartStepCA(t testing.TB, httpPort int, dns string) *StepCA {
 		"db":     map[string]any{"type": "bbolt", "dataSource": filepath.Join(dir, "db")},
 		"authority": map[string]any{"provisioners": []any{map[string]any{
 			"type": "ACME", "name": "acme",
-			"claims":  map[string]any{"minTLSCertDuration": "5m", "maxTLSCertDuration": "25h", "defaultTLSCertDuration": "24h"},
+			"claims":  map[string]any{"minTLSCertDuration": "5m", "maxTLSCertDuration": "25h", "defaultTLSCertDuration": "24h", "disableSmallstepExtensions": true},
 			"options": map[string]any{"x509": map[string]any{"template": stepTemplate}},
 		}}},
 	}

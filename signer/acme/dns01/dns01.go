@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -136,6 +137,14 @@ func (s *Solver) Ready(ctx context.Context, c challenge.Challenge) error {
 func (s *Solver) Check(ctx context.Context) error {
 	if checker, ok := s.writer.(txt.Checker); ok {
 		return checker.Check(ctx)
+	}
+	return nil
+}
+
+// Close closes connections that are kept open.
+func (s *Solver) Close() error {
+	if c, ok := s.writer.(io.Closer); ok {
+		return c.Close()
 	}
 	return nil
 }

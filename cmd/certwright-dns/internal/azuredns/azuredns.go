@@ -78,7 +78,7 @@ func (w *Writer) CleanUp(ctx context.Context, r txt.Record) error {
 // Check implements txt.Checker.
 func (w *Writer) Check(ctx context.Context) error {
 	_, err := w.list.NewListByResourceGroupPager(w.group, &armdns.ZonesClientListByResourceGroupOptions{Top: to.Ptr[int32](1)}).NextPage(ctx)
-	return w.failed("listing zones for", "", err)
+	return w.failed("listing zones", "", err)
 }
 
 func is(r txt.Record) func(*armdns.TxtRecord) bool {

@@ -64,7 +64,7 @@ func (w *Writer) CleanUp(ctx context.Context, r txt.Record) error {
 // Check implements txt.Checker.
 func (w *Writer) Check(ctx context.Context) error {
 	_, err := w.service.ManagedZones.List(w.project).MaxResults(1).Context(ctx).Do()
-	return w.failed("listing managed zones for", "", err)
+	return w.failed("listing managed zones", "", err)
 }
 
 func quoted(r txt.Record) string { return `"` + r.Value + `"` }

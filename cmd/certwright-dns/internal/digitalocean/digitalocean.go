@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/digitalocean/godo"
+	"golang.org/x/oauth2"
 
 	"github.com/certwright/certwright/cmd/certwright-dns/internal/provider"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
@@ -30,11 +31,10 @@ func New(settings map[string]string, token string, options ...godo.ClientOpt) (*
 	if token == "" {
 		return nil, txt.Misconfigured("certwright-dns has no API token of DigitalOcean: set DIGITALOCEAN_ACCESS_TOKEN in its environment, from a Secret")
 	}
-	client := godo.NewFromToken(token)
-	for _, option := range options {
-		if err := option(client); err != nil {
-			return nil, txt.Misconfigured("building a client of DigitalOcean: %w", err)
-		}
+	// What does not work is tried again by who asked.
+	client, err := godo.New(oauth2.NewClient(context.Background(), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token})), options...)
+	if err != nil {
+		return nil, txt.Misconfigured("building a client of DigitalOcean: %w", err)
 	}
 	return &Writer{domains: client.Domains}, nil
 }
@@ -77,7 +77,7 @@ func (w *Writer) CleanUp(ctx context.Context, r txt.Record) error {
 // Check implements txt.Checker.
 func (w *Writer) Check(ctx context.Context) error {
 	_, _, err := w.domains.List(ctx, &godo.ListOptions{Page: 1, PerPage: 1})
-	return w.failed("listing domains for", "", err)
+	return w.failed("listing domains", "", err)
 }
 
 // read returns the TXT records at a record's name. All fit one page: more than txt.MaxValues are never written.

@@ -170,10 +170,13 @@ func (z *Zones) ID(zone string, find func() (string, error)) (string, error) {
 	return id, err
 }
 
-// Failed returns an error about a zone: a *txt.ConfigError if the HTTP status says that credentials or permissions are wrong, or
+// Failed returns an error about a zone, or about none: a *txt.ConfigError if the HTTP status says that credentials or permissions are wrong, or
 // that the zone is gone, which is then forgotten.
 func (z *Zones) Failed(doing, zone string, status int, err error) error {
-	err = fmt.Errorf("%s the zone %s: %w", doing, zone, err)
+	if zone != "" {
+		doing += " the zone " + zone
+	}
+	err = fmt.Errorf("%s: %w", doing, err)
 	switch status {
 	case http.StatusNotFound:
 		z.ids.Delete(zone)

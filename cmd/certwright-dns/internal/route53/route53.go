@@ -72,7 +72,7 @@ func (w *Writer) Check(ctx context.Context) error {
 		return w.failed("looking for", w.zoneID, err)
 	}
 	_, err := w.client.ListHostedZonesByName(ctx, &route53.ListHostedZonesByNameInput{MaxItems: aws.Int32(1)})
-	return w.failed("listing hosted zones for", "", err)
+	return w.failed("listing hosted zones", "", err)
 }
 
 func quoted(r txt.Record) string { return `"` + r.Value + `"` }

@@ -1,19 +1,22 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package venafi
+package memory
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
 
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
 )
 
@@ -27,9 +30,9 @@ const (
 	maxSaved  = 2_000
 )
 
-// orders knows the ids of requests. Those that wait are kept in a Secret too, so that a signer which restarts finds them.
-type orders struct {
-	own   *ownSecret
+// Orders knows the ids of requests. Those that wait are kept in a Secret too, so that a signer which restarts finds them. It is safe for concurrent use.
+type Orders struct {
+	own   *Secret
 	clock clock.PassiveClock
 	turn  chan struct{} // whoever holds it reads or writes the Secret
 
@@ -46,12 +49,13 @@ type ordered struct {
 	At time.Time `json:"at"`
 }
 
-func newOrders(own *ownSecret, c clock.PassiveClock) *orders {
-	return &orders{own: own, clock: c, turn: make(chan struct{}, 1), known: map[string]ordered{}, stored: map[string]string{}, dirty: map[string]bool{}}
+// NewOrders returns the orders that the Secret keeps.
+func NewOrders(own *Secret, c clock.PassiveClock) *Orders {
+	return &Orders{own: own, clock: c, turn: make(chan struct{}, 1), known: map[string]ordered{}, stored: map[string]string{}, dirty: map[string]bool{}}
 }
 
-// find returns the id of an order, or nothing. The first call reads what was saved: before, nothing may be ordered.
-func (o *orders) find(ctx context.Context, key string) (string, error) {
+// Find returns the id of an order, or nothing. The first call reads what was saved: before, nothing may be ordered.
+func (o *Orders) Find(ctx context.Context, key string) (string, error) {
 	if err := o.load(ctx); err != nil {
 		return "", err
 	}
@@ -60,25 +64,25 @@ func (o *orders) find(ctx context.Context, key string) (string, error) {
 	return o.known[key].ID, nil
 }
 
-func (o *orders) load(ctx context.Context) error {
+func (o *Orders) load(ctx context.Context) error {
 	o.mu.Lock()
 	loaded := o.loaded
 	o.mu.Unlock()
 	if loaded {
 		return nil
 	}
-	data, err := o.own.read(ctx)
+	data, err := o.own.Read(ctx)
 	if err != nil {
 		return err
 	}
 	saved, err := decodeOrders(data)
 	if err != nil {
-		return checkError(remote.ReasonSecretInvalid, "Secret %s: the entry %q is not what this program wrote: delete it if nothing waits: %w", o.own.key, keyOrders, err)
+		return &signer.CheckError{Reason: remote.ReasonSecretInvalid, Err: fmt.Errorf("Secret %s: the entry %q is not what this program wrote: delete it if nothing waits: %w", o.own.Key, keyOrders, err)}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for k, v := range saved {
-		if _, ok := o.known[k]; !ok && isID(v.ID) {
+		if _, ok := o.known[k]; !ok && IsID(v.ID) {
 			o.known[k], o.stored[k] = v, v.ID
 		}
 	}
@@ -94,8 +98,8 @@ func decodeOrders(data map[string][]byte) (map[string]ordered, error) {
 	return saved, json.Unmarshal(data[keyOrders], &saved)
 }
 
-// remember keeps an id in memory.
-func (o *orders) remember(key, id string) {
+// Remember keeps an id in memory.
+func (o *Orders) Remember(key, id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.known) >= maxOrders {
@@ -105,8 +109,8 @@ func (o *orders) remember(key, id string) {
 	o.known[key] = ordered{ID: id, At: o.clock.Now().UTC().Truncate(time.Second)}
 }
 
-// keep has the Secret know an order that waits.
-func (o *orders) keep(ctx context.Context, key string) {
+// Keep has the Secret know an order that waits.
+func (o *Orders) Keep(ctx context.Context, key string) {
 	o.mu.Lock()
 	if o.stored[key] != o.known[key].ID {
 		o.dirty[key] = true
@@ -115,8 +119,8 @@ func (o *orders) keep(ctx context.Context, key string) {
 	o.save(ctx)
 }
 
-// forget drops an order that failed.
-func (o *orders) forget(ctx context.Context, key string) {
+// Forget drops an order that failed.
+func (o *Orders) Forget(ctx context.Context, key string) {
 	o.mu.Lock()
 	delete(o.known, key)
 	if o.stored[key] != "" {
@@ -127,7 +131,7 @@ func (o *orders) forget(ctx context.Context, key string) {
 }
 
 // save writes what is dirty. An error is kept for the next check: the orders are in memory all the same.
-func (o *orders) save(ctx context.Context) {
+func (o *Orders) save(ctx context.Context) {
 	select {
 	case o.turn <- struct{}{}:
 		defer func() { <-o.turn }()
@@ -143,7 +147,7 @@ func (o *orders) save(ctx context.Context) {
 	if len(changed) == 0 {
 		return // nothing is, or whoever had the turn before wrote it along
 	}
-	err := o.own.change(ctx, func(data map[string][]byte) error {
+	err := o.own.Change(ctx, func(data map[string][]byte) error {
 		saved, err := decodeOrders(data)
 		if err != nil {
 			saved = map[string]ordered{}
@@ -172,8 +176,8 @@ func (o *orders) save(ctx context.Context) {
 	}
 }
 
-// saved tries again to save what could not be saved.
-func (o *orders) saved(ctx context.Context) error {
+// Saved tries again to save what could not be saved.
+func (o *Orders) Saved(ctx context.Context) error {
 	o.mu.Lock()
 	failed := o.failed
 	o.mu.Unlock()
@@ -197,3 +201,8 @@ func prune(all map[string]ordered, now time.Time, most int) {
 		delete(all, k)
 	}
 }
+
+var idForm = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
+
+// IsID reports whether a server's name for something is no more than a name: it becomes part of a path.
+func IsID(s string) bool { return idForm.MatchString(s) }

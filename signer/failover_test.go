@@ -48,7 +48,7 @@ func (s *server) Check(ctx context.Context) error {
 }
 
 func (s *server) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificate, error) {
-	time.Sleep(5 * time.Millisecond)
+	<-time.After(5 * time.Millisecond)
 	if err := s.Check(ctx); err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (tr *traffic) run(t *testing.T, seconds int) {
 	}
 	for i := range seconds * perSecond {
 		all.Go(func() { tr.request(t, req, i) })
-		time.Sleep(time.Second / perSecond)
+		<-time.After(time.Second / perSecond)
 	}
 	all.Wait()
 	cancel()
@@ -127,7 +127,7 @@ func (tr *traffic) request(t *testing.T, req csr.Request, i int) {
 			t.Errorf("trouble became a verdict: %v", err)
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 	}
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,6 +78,9 @@ func (m *member) learn(ctx context.Context) {
 	defer m.mu.Unlock()
 	m.known.anchorsErr = err
 	if err == nil && len(anchors) > 0 {
+		if !slices.EqualFunc(anchors, m.known.anchors, (*x509.Certificate).Equal) {
+			m.breaker.Expedite() // another CA: it may have been down for its chains leading elsewhere
+		}
 		m.known.anchors = anchors
 	}
 	m.known.none = err == nil && len(m.known.anchors) == 0

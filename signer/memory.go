@@ -51,7 +51,7 @@ type record struct {
 	troubled time.Time
 	// again is when each backend may be asked again that could not sign this request.
 	again map[*member]attempt
-	// told is true once a person was told that the request is pending.
+	// told is true once a person was told that the request is not signed yet.
 	told bool
 }
 
@@ -81,7 +81,7 @@ func (m *memory) written(uid types.UID) {
 	}
 }
 
-// tell reports whether nobody was told yet that a request is pending.
+// tell reports whether nobody was told yet that a request is not signed, as far as it is remembered. Then somebody is.
 func (m *memory) tell(uid types.UID) bool {
 	found, ok := m.requests.Get(uid)
 	if !ok || found.(*record).told {

@@ -7,11 +7,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -36,17 +34,6 @@ func (s *shop) Sign(_ context.Context, req csr.Request) ([]*x509.Certificate, er
 	}
 	s.sold++
 	return honest(req)
-}
-
-// ledger is a shop that keeps its orders over a restart.
-type ledger struct {
-	*shop
-	holds map[types.UID]bool
-	err   error
-}
-
-func (l ledger) Holds(_ context.Context, req csr.Request) (bool, error) {
-	return l.holds[req.UID], l.err
 }
 
 func sells() error  { return nil }
@@ -151,89 +138,6 @@ func edit(t *testing.T, w *world, change func(*v1alpha1.Signer)) {
 	}
 }
 
-// A request that is pending with a backend has an order there, which may be paid for: nobody else is asked, for a good while also when
-// that backend is down.
-func TestPendingRequestStays(t *testing.T) {
-	w, first, second := newShops(t, isDown, needsTime)
-	ask := func() { t.Helper(); _, _ = w.reconcile(t) }
-	ask()
-	first.answer = sells // it is well again, and would be asked first
-	ask()
-	if first.sold != 0 || second.asked != 2 {
-		t.Errorf("the first sold %d, the second was asked %d times, want that the request stays with it", first.sold, second.asked)
-	}
-	second.answer = isDown
-	ask()
-	w.pass(held - time.Second)
-	ask()
-	if first.sold != 0 {
-		t.Error("another certificate was bought while the order was young")
-	}
-	if note := w.event(t).Note; !strings.Contains(note, "stays with the backend that has begun") || !strings.Contains(note, "503 sealed") {
-		t.Errorf("the event says %q", note)
-	}
-	second.answer = needsTime // back: the time that it was in trouble counts no more
-	ask()
-	second.answer = isDown
-	ask()
-	w.pass(held - time.Second)
-	ask()
-	if first.sold != 0 {
-		t.Error("another certificate was bought while the order was young")
-	}
-	w.pass(2 * time.Second)
-	ask()
-	if first.sold != 1 {
-		t.Errorf("the first sold %d after the second was down for %s, want one", first.sold, held)
-	}
-}
-
-func TestPendingRequestIsSignedWhereItIs(t *testing.T) {
-	w, first, second := newShops(t, isDown, needsTime)
-	_, _ = w.reconcile(t)
-	first.answer, second.answer = sells, sells
-	if _, err := w.reconcile(t); err != nil || first.sold != 0 || second.sold != 1 {
-		t.Errorf("error %v, the first sold %d, the second %d", err, first.sold, second.sold)
-	}
-}
-
-// An order that comes to nothing for now frees the request.
-func TestPendingRequestGoesOn(t *testing.T) {
-	w, first, second := newShops(t, isDown, needsTime)
-	_, _ = w.reconcile(t)
-	second.answer = cannotNow
-	_, _ = w.reconcile(t)
-	first.answer = sells
-	if _, err := w.reconcile(t); err != nil || first.sold != 1 || second.asked != 2 {
-		t.Errorf("error %v, the first sold %d, the second was asked %d times", err, first.sold, second.asked)
-	}
-}
-
-// After a restart nothing is known but what backends keep.
-func TestPendingRequestStaysOverARestart(t *testing.T) {
-	for name, c := range map[string]struct {
-		holds  bool
-		err    error
-		answer func() error
-		first  int
-		second int
-	}{
-		"it holds an order":             {true, nil, needsTime, 0, 1},
-		"it holds an order and is down": {true, nil, isDown, 0, 1},
-		"it holds none":                 {false, nil, sells, 1, 0},
-		"it does not know":              {false, errors.New("no cache"), sells, 1, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w, first, second := newShops(t, sells, c.answer)
-			w.backends["second"] = ledger{second, map[types.UID]bool{"uid-1": c.holds}, c.err}
-			_, _ = w.reconcile(t)
-			if first.sold != c.first || second.asked != c.second {
-				t.Errorf("the first sold %d, the second was asked %d times", first.sold, second.asked)
-			}
-		})
-	}
-}
-
 // What a backend cannot do for one request is not tried again at once, as each attempt may cost, and not by others' requests either.
 func TestTroubleOfARequestItselfIsTriedRarely(t *testing.T) {
 	for name, c := range map[string]func() error{"so it says": cannotNow, "so its leaf says": nil} {
@@ -265,22 +169,6 @@ func TestTroubleOfARequestItselfIsTriedRarely(t *testing.T) {
 			}
 			w.event(t)
 		})
-	}
-}
-
-func TestPendingIsToldOnce(t *testing.T) {
-	w, _, _ := newShops(t, needsTime, sells)
-	for range 3 {
-		if result, err := w.reconcile(t); err != nil || result.RequeueAfter != 10*time.Second || len(w.writes) > 0 {
-			t.Fatalf("result %v, error %v, writes %q: what is young is not told", result, err, w.writes)
-		}
-	}
-	w.pass(2 * time.Minute)
-	for range 3 {
-		_, _ = w.reconcile(t)
-	}
-	if want := []string{"create Event"}; !slices.Equal(w.writes, want) || !strings.Contains(w.event(t).Note, "order 7 is being validated") {
-		t.Errorf("writes %q, event %q", w.writes, w.event(t).Note)
 	}
 }
 
@@ -319,51 +207,5 @@ func TestMemoryIsBounded(t *testing.T) {
 	w.pass(rememberedFor + time.Second)
 	if m.of(types.UID(fmt.Sprint(2*remembered-1))).with != nil {
 		t.Error("a request is remembered longer than it can live")
-	}
-}
-
-// adviser is a backend that says when to renew.
-type adviser struct {
-	backend
-	at  time.Time
-	err error
-}
-
-func (a adviser) RenewAt(context.Context, *x509.Certificate) (time.Time, error) { return a.at, a.err }
-
-func TestAdviceIsWrittenWithTheCertificate(t *testing.T) {
-	good := now.Add(7 * time.Hour)
-	for name, c := range map[string]struct {
-		at   time.Time
-		err  error
-		want string
-	}{
-		"advice":                     {good, nil, "2026-05-04T10:02:01Z"},
-		"in another time zone":       {good.In(time.FixedZone("", 3600)), nil, "2026-05-04T10:02:01Z"},
-		"none":                       {time.Time{}, nil, ""},
-		"trouble":                    {good, errors.New("503"), ""},
-		"before the leaf is valid":   {now.Add(-time.Hour), nil, ""},
-		"after the leaf has expired": {now.Add(25 * time.Hour), nil, ""},
-		"at the end of the universe": {time.Unix(1<<60, 0), nil, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, approved(t, nil), newPolicy(), newSigner("local"))
-			w.backends["local"] = adviser{honest, c.at, c.err}
-			if _, err := w.reconcile(t); err != nil {
-				t.Fatal(err)
-			}
-			if want := []string{"patch status web"}; !slices.Equal(w.writes, want) || len(issued(t, w)) != 2 {
-				t.Errorf("writes %q, want %q", w.writes, want)
-			}
-			var patch struct {
-				Metadata struct{ Annotations map[string]string }
-			}
-			if err := json.Unmarshal([]byte(w.patches[0]), &patch); err != nil {
-				t.Fatal(err)
-			}
-			if got := patch.Metadata.Annotations[v1alpha1.AnnotationRenewAt]; got != c.want {
-				t.Errorf("the annotation says %q, want %q", got, c.want)
-			}
-		})
 	}
 }

@@ -90,13 +90,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, object *certificatesv1.Certi
 	case errors.As(err, &refused):
 		return ctrl.Result{}, r.fail(ctx, object, refused)
 	case errors.As(err, &pending):
-		if r.age(object) > moments && r.Registry.memory.tell(object.UID) {
-			r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and waits for its backend: %s.", excerpt.Of(pending.Reason, maxMessage)))
+		if r.age(object) > moments {
+			r.tell(ctx, object, "The request stays approved and waits for its backend: "+excerpt.Of(pending.Reason, maxMessage)+".")
 		}
 		return ctrl.Result{RequeueAfter: min(max(pending.After, soonest), latest)}, nil
 	case errors.As(err, &later):
 		if !later.quiet || r.age(object) > moments {
-			r.tellTrouble(ctx, object, err)
+			r.tell(ctx, object, fmt.Sprintf("The request stays approved and is tried again: %v.", err))
 		}
 		return ctrl.Result{RequeueAfter: later.after}, nil
 	case err != nil:
@@ -109,15 +109,18 @@ func (r *Reconciler) age(object *certificatesv1.CertificateSigningRequest) time.
 	return r.Clock.Since(object.CreationTimestamp.Time)
 }
 
-func (r *Reconciler) tellTrouble(ctx context.Context, object *certificatesv1.CertificateSigningRequest, trouble error) {
-	r.Teller.Warn(ctx, object, ReasonNotSignedYet, fmt.Sprintf("The request stays approved and is tried again: %v.", trouble))
+// tell tells in an event why a request is not signed yet, once.
+func (r *Reconciler) tell(ctx context.Context, object *certificatesv1.CertificateSigningRequest, note string) {
+	if r.Registry.memory.tell(object.UID) {
+		r.Teller.Warn(ctx, object, ReasonNotSignedYet, note)
+	}
 }
 
 // again has a request wait for trouble to pass. What passes by itself within moments is not told.
 func (r *Reconciler) again(ctx context.Context, object *certificatesv1.CertificateSigningRequest, trouble error) (ctrl.Result, error) {
 	again, tell := judge.Wait(trouble, r.age(object))
 	if tell {
-		r.tellTrouble(ctx, object, trouble)
+		r.tell(ctx, object, fmt.Sprintf("The request stays approved and is tried again: %v.", trouble))
 	}
 	if again > 0 {
 		return ctrl.Result{RequeueAfter: again}, nil

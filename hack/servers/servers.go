@@ -52,9 +52,13 @@ func build(module, pkg string) (string, error) {
 		return "", fmt.Errorf("building a server: %w", err)
 	}
 	out := filepath.Join(cache, "certwright", "servers", module, filepath.Base(pkg))
-	// Several test processes may build the same program: each builds a file of its own and moves it into place.
-	temporary := fmt.Sprintf("%s.%d", out, os.Getpid())
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-C", filepath.Join(filepath.Dir(here), module), "-trimpath", "-ldflags", "-s -w", "-o", temporary, pkg)
+	unlock, err := lock(out + ".lock")
+	if err != nil {
+		return "", fmt.Errorf("building a server: %w", err)
+	}
+	defer unlock()
+	// Into the same place each time: a program that is there and up to date is not linked again.
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-C", filepath.Join(filepath.Dir(here), module), "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if module == "cfssl" {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // its certificate database is SQLite
@@ -62,10 +66,23 @@ func build(module, pkg string) (string, error) {
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s in hack/servers/%s: %w\n%s", pkg, module, err, output)
 	}
-	if err := os.Rename(temporary, out); err != nil {
-		return "", fmt.Errorf("building %s in hack/servers/%s: %w", pkg, module, err)
-	}
 	return out, nil
+}
+
+// lock keeps other processes that build the same program waiting.
+func lock(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 var addresses sync.Map // that were handed out

@@ -55,6 +55,7 @@ func trouble(t testing.TB, err error) {
 }
 
 func TestAccountIsMadeOnceAndKept(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{}, func(c *v1alpha1.ACME) { c.Emails = []string{"ops@example.com"} })
 	for range 2 {
 		if err := r.Check(t.Context()); err != nil {
@@ -81,6 +82,7 @@ func TestAccountIsMadeOnceAndKept(t *testing.T) {
 }
 
 func TestAccountWhoseSecretWasDeleted(t *testing.T) {
+	t.Parallel()
 	r, _ := start(t, acmetest.PebbleConfig{})
 	req := request(t, "web.example.com")
 	r.step(t, req)
@@ -93,6 +95,7 @@ func TestAccountWhoseSecretWasDeleted(t *testing.T) {
 }
 
 func TestTermsOfService(t *testing.T) {
+	t.Parallel()
 	r, _ := start(t, acmetest.PebbleConfig{}, func(c *v1alpha1.ACME) { c.AcceptTerms = false })
 	checkReason(t, r.Check(t.Context()), acme.ReasonTermsNotAccepted, "acme.acceptTerms", "data:text/plain")
 	_, err := r.Sign(t.Context(), request(t, "web.example.com"))
@@ -100,6 +103,7 @@ func TestTermsOfService(t *testing.T) {
 }
 
 func TestExternalAccountBinding(t *testing.T) {
+	t.Parallel()
 	mac := "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 	bound := func(key string) func(*v1alpha1.ACME) {
 		return func(c *v1alpha1.ACME) {
@@ -131,6 +135,7 @@ func TestExternalAccountBinding(t *testing.T) {
 }
 
 func TestAccountThatWasDeactivated(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{})
 	if err := r.Check(t.Context()); err != nil {
 		t.Fatal(err)
@@ -147,6 +152,7 @@ func TestAccountThatWasDeactivated(t *testing.T) {
 }
 
 func TestImportedKeys(t *testing.T) {
+	t.Parallel()
 	encode := func(kind string, der []byte, err error) []byte {
 		if err != nil {
 			t.Fatal(err)
@@ -218,6 +224,7 @@ func TestImportedKeys(t *testing.T) {
 }
 
 func TestServerThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{})
 	pebble.Kill()
 	checkReason(t, r.Check(t.Context()), acme.ReasonServerUnreachable, "connection refused")

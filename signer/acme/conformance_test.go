@@ -44,6 +44,7 @@ func (r *rig) subject(t *testing.T, root string) signertest.Subject {
 }
 
 func TestConformancePebble(t *testing.T) {
+	t.Parallel()
 	signertest.Run(t, func(t *testing.T) signertest.Subject {
 		r, pebble := start(t, acmetest.PebbleConfig{}, domains)
 		s := r.subject(t, pebble.Root(t, 0))
@@ -53,6 +54,7 @@ func TestConformancePebble(t *testing.T) {
 }
 
 func TestConformanceStepCA(t *testing.T) {
+	t.Parallel()
 	signertest.Run(t, func(t *testing.T) signertest.Subject {
 		cluster := acmetest.NewCluster(t)
 		step := acmetest.StartStepCA(t, cluster.HTTPPort(t), acmetest.StartChalltestsrv(t).DNS)
@@ -61,6 +63,7 @@ func TestConformanceStepCA(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	signertest.Faults(t, func(t *testing.T) signertest.Front {
 		cluster := acmetest.NewCluster(t)
 		pebble := acmetest.StartPebble(t, acmetest.PebbleConfig{HTTPPort: cluster.HTTPPort(t), Env: []string{"PEBBLE_WFE_NONCEREJECT=0"}})

@@ -54,6 +54,7 @@ func (r *rig) clean(t testing.TB) {
 }
 
 func TestSameRequestBuysOneCertificate(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{})
 	req := request(t, "web.example.com", "shop.example.com")
 	first, err := r.sign(t, req)
@@ -76,6 +77,7 @@ func TestSameRequestBuysOneCertificate(t *testing.T) {
 }
 
 func TestOrderOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{RetryAfter: 2})
 	req := request(t, "web.example.com")
 	// A restart after each step that waits for something.
@@ -106,6 +108,7 @@ func TestOrderOutlivesTheProcess(t *testing.T) {
 }
 
 func TestServerForgetsEverything(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{})
 	done, under := request(t, "web.example.com"), request(t, "shop.example.com")
 	if _, err := r.sign(t, done); err != nil {
@@ -123,6 +126,7 @@ func TestServerForgetsEverything(t *testing.T) {
 }
 
 func TestChallengeThatFails(t *testing.T) {
+	t.Parallel()
 	dns := acmetest.StartChalltestsrv(t)
 	dns.SetA(t, "away.example.com", "127.0.0.2") // where nobody listens
 	r, pebble := start(t, acmetest.PebbleConfig{DNS: dns.DNS, Env: []string{"PEBBLE_AUTHZREUSE=0"}})
@@ -139,6 +143,7 @@ func TestChallengeThatFails(t *testing.T) {
 }
 
 func TestNameThatIsForbidden(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{Blocked: []string{"blocked.example.com"}})
 	_, err := r.sign(t, request(t, "web.example.com", "blocked.example.com"))
 	permanent(t, err, "dnsNames", "blocked.example.com", "rejectedIdentifier", "forbidden by policy")
@@ -151,6 +156,7 @@ func TestNameThatIsForbidden(t *testing.T) {
 }
 
 func TestAnswerThatCannotBeSeen(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{})
 	r.cluster.Closed.Store(true)
 	req := request(t, "web.example.com")
@@ -186,6 +192,7 @@ func TestAnswerThatCannotBeSeen(t *testing.T) {
 }
 
 func TestServerThatMisbehaves(t *testing.T) {
+	t.Parallel()
 	r, _ := start(t, acmetest.PebbleConfig{RetryAfter: 1, Env: []string{"PEBBLE_WFE_NONCEREJECT=50", "PEBBLE_VA_SLEEPTIME=1", "PEBBLE_VA_NOSLEEP=0", "PEBBLE_AUTHZREUSE=100"}})
 	for range 3 {
 		if _, err := r.eventually(t, request(t, "web.example.com", "a.example.com")); err != nil {
@@ -196,6 +203,7 @@ func TestServerThatMisbehaves(t *testing.T) {
 }
 
 func TestWhatACMECannotCarry(t *testing.T) {
+	t.Parallel()
 	r, pebble := start(t, acmetest.PebbleConfig{}) // never asked
 	for name, c := range unfit(t) {
 		t.Run(name, func(t *testing.T) {

@@ -51,9 +51,11 @@ const (
 const (
 	// inARow is how many failures without a success between them take it down.
 	inARow = 5
-	// shortest and longest bound the pause before a probe of what is down. It doubles from one to the other, and is jittered by up to
-	// a fifth, so that many who wait do not come at once.
+	// shortest is the first pause before a probe of what is down. It doubles with each probe that fails, up to patient, and with each call
+	// that fails although a probe had succeeded, up to longest: that one somebody waited for. It is jittered by up to a fifth, so that
+	// many who wait do not come at once.
 	shortest = time.Second
+	patient  = 5 * time.Second
 	longest  = 30 * time.Second
 	jitter   = 0.2
 	// every is how often that which serves is probed.
@@ -162,7 +164,7 @@ func (b *Breaker) Probed(err error) {
 		b.reason, b.next = err, b.clock.Now().Add(shortest)
 	case b.state == Down:
 		b.reason = err
-		b.wait()
+		b.wait(patient)
 	default:
 		b.become(Down, err)
 	}
@@ -203,14 +205,14 @@ func (b *Breaker) become(s State, reason error) {
 		if from == Serving && served > calm {
 			b.pause = 0
 		}
-		b.wait()
+		b.wait(longest)
 	}
 	b.onChange(from, s)
 }
 
-// wait makes the pause longer and has the next probe come after it.
-func (b *Breaker) wait() {
-	b.pause = min(max(2*b.pause, shortest), longest)
+// wait makes the pause longer, unless it has reached the limit, and has the next probe come after it.
+func (b *Breaker) wait(limit time.Duration) {
+	b.pause = max(b.pause, min(max(2*b.pause, shortest), limit))
 	b.next = b.clock.Now().Add(wait.Jitter(b.pause, jitter))
 }
 

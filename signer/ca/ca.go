@@ -30,8 +30,20 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/device"
 	"github.com/certwright/certwright/signer/ca/keyuri"
+)
+
+// The reasons of the *signer.CheckErrors of this package, beside those of authority, device and remote.
+const (
+	reasonSecretNotFound          = "SecretNotFound"
+	reasonCASecretLost            = "CASecretLost"
+	reasonSecretIncomplete        = "SecretIncomplete"
+	reasonSecretOfAnother         = "SecretOfAnotherSigner"
+	reasonKeyInvalid              = "KeyInvalid"
+	reasonServingLastGoodCA       = "ServingLastGoodCA"
+	reasonIntermediateNotRenewing = "IntermediateNotRenewing"
 )
 
 // OpenKey opens the private key of the public key that a URI names, such as one in an HSM or a cloud's KMS: see keyuri. The pin may
@@ -65,17 +77,17 @@ type Options struct {
 type Backend struct {
 	options Options
 	// urls are written into every certificate.
-	urls urls
+	urls authority.URLs
 	// secret is the name of the Secret that holds the CA, unless its key is outside: then fixed and outside are set.
 	secret  string
-	fixed   *authority
+	fixed   *authority.Authority
 	outside *device.Key
 
 	mu      sync.Mutex
-	version string     // UID and resourceVersion of the Secret that the rest was read from
-	latest  *authority // what that Secret holds, or nil
-	broken  error      // why latest is nil
-	good    *authority // the last one that was fit to sign with
+	version string               // UID and resourceVersion of the Secret that the rest was read from
+	latest  *authority.Authority // what that Secret holds, or nil
+	broken  error                // why latest is nil
+	good    *authority.Authority // the last one that was fit to sign with
 
 	renewAfter time.Time // no attempt to renew before then
 	renewErr   error     // why the last attempt did not work
@@ -111,7 +123,7 @@ func New(o Options) (*Backend, error) {
 // configure takes in the configuration. The error begins with the field below ca.
 func (b *Backend) configure() (err error) {
 	c := b.options.CA
-	if b.urls, err = parseURLs(c); err != nil {
+	if b.urls, err = authority.ParseURLs(c); err != nil {
 		return err
 	}
 	switch {
@@ -157,21 +169,21 @@ func SecretName(signer, backend string) string {
 // Sign implements signer.Backend. The chain holds the leaf and the CA certificates above it, without the root.
 func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificate, error) {
 	if req.IsCA && !b.options.IsCA {
-		return nil, permanent("isCA is true: this Signer's limits allow no CA certificates")
+		return nil, &signer.PermanentError{Err: errors.New("isCA is true: this Signer's limits allow no CA certificates")}
 	}
 	a, _, err := b.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	now := b.options.Clock.Now()
-	if err := a.check(now); err != nil {
+	if err := a.Check(now); err != nil {
 		return nil, err
 	}
-	leaf, err := a.issue(req, now, b.options.Rand, b.signWith(ctx, a), b.urls)
+	leaf, err := a.Issue(req, now, b.options.Rand, b.signWith(ctx, a), b.urls)
 	if err != nil {
 		return nil, err
 	}
-	return append([]*x509.Certificate{leaf}, a.issuers...), nil
+	return append([]*x509.Certificate{leaf}, a.Issuers...), nil
 }
 
 // Check implements signer.Checker. An error of reason ServingLastGoodCA or IntermediateNotRenewing asks for a person, but
@@ -181,7 +193,7 @@ func (b *Backend) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.check(b.options.Clock.Now()); err != nil {
+	if err := a.Check(b.options.Clock.Now()); err != nil {
 		return err
 	}
 	if b.outside != nil {
@@ -204,7 +216,7 @@ func (b *Backend) TrustAnchors(ctx context.Context) ([]*x509.Certificate, error)
 	if err != nil {
 		return nil, err
 	}
-	return append([]*x509.Certificate(nil), a.anchors...), nil
+	return append([]*x509.Certificate(nil), a.Anchors...), nil
 }
 
 // NotAfter implements signer.Expirer: when the first certificate of the chain expires, the root included.
@@ -213,5 +225,5 @@ func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return a.notAfter, nil
+	return a.NotAfter, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/device"
 	"github.com/certwright/certwright/signer/ca/keyuri"
 	"github.com/certwright/certwright/signer/remote"
@@ -40,15 +41,15 @@ func (b *Backend) configureKey(k v1alpha1.CAKey) error {
 		return fmt.Errorf(".chain: %w", err)
 	}
 	var check *signer.CheckError
-	if b.fixed, err = newAuthority(chain, nil, nil); errors.As(err, &check) && check.Reason == reasonNoTrustAnchor {
+	if b.fixed, err = authority.New(chain, nil, nil); errors.As(err, &check) && check.Reason == authority.ReasonNoTrustAnchor {
 		last := chain[len(chain)-1]
 		return fmt.Errorf(".chain: the last certificate (%s) is issued by %s: append the chain up to its self-signed root", last.Subject, last.Issuer)
 	} else if err != nil {
 		return fmt.Errorf(".chain: %w", err)
 	}
-	b.fixed.remedy = "put the certificate of a new CA into ca.key.chain"
+	b.fixed.Remedy = "put the certificate of a new CA into ca.key.chain"
 	b.outside = device.New(device.Options{
-		Public: b.fixed.cert.PublicKey, Clock: b.options.Clock,
+		Public: b.fixed.Cert.PublicKey, Clock: b.options.Clock,
 		Open: func(ctx context.Context) (crypto.Signer, error) { return b.openKey(ctx, uri, k.PINRef) },
 	})
 	return nil
@@ -63,13 +64,13 @@ func (b *Backend) openKey(ctx context.Context, uri keyuri.URI, ref *v1alpha1.Sec
 			return nil, err
 		}
 	}
-	return b.options.OpenKey(ctx, uri, string(pin), b.fixed.cert.PublicKey)
+	return b.options.OpenKey(ctx, uri, string(pin), b.fixed.Cert.PublicKey)
 }
 
 // signWith returns what signs for an authority.
-func (b *Backend) signWith(ctx context.Context, a *authority) crypto.Signer {
+func (b *Backend) signWith(ctx context.Context, a *authority.Authority) crypto.Signer {
 	if b.outside != nil {
 		return b.outside.Signer(ctx)
 	}
-	return a.key
+	return a.Key
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/authority"
 )
 
 // renewalPause is the time between two attempts to renew an intermediate, so that an API server in trouble is not asked at
@@ -26,7 +27,7 @@ const renewalPause = time.Minute
 // reading or writing it is.
 //
 // The lock is held while the Secret is read, which is from memory but for the moments in which a managed CA is made.
-func (b *Backend) load(ctx context.Context) (a *authority, warn, err error) {
+func (b *Backend) load(ctx context.Context) (a *authority.Authority, warn, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -45,7 +46,7 @@ func (b *Backend) load(ctx context.Context) (a *authority, warn, err error) {
 	}
 	b.parse(secret)
 	switch {
-	case b.latest == nil || !b.latest.renewalDue(now):
+	case b.latest == nil || !renewalDue(b.latest, now):
 		b.renewErr = nil
 	case b.renewErr == nil || !now.Before(b.renewAfter):
 		if secret, b.renewErr = b.renew(ctx, secret, now); b.renewErr != nil {
@@ -58,21 +59,21 @@ func (b *Backend) load(ctx context.Context) (a *authority, warn, err error) {
 }
 
 // choose prefers what the Secret holds now, then what it held when it was last fit, as long as that is valid.
-func (b *Backend) choose(now time.Time) (a *authority, warn, err error) {
+func (b *Backend) choose(now time.Time) (a *authority.Authority, warn, err error) {
 	problem := b.broken
 	if b.latest != nil {
-		problem = b.latest.check(now)
+		problem = b.latest.Check(now)
 	}
 	switch {
 	case problem == nil:
 		b.good = b.latest
 		if b.renewErr != nil {
-			warn = warning(reasonIntermediateNotRenewing, "%w; the CA certificate %s signs until %s", b.renewErr, b.latest.cert.Subject, rfc3339(b.latest.notAfter))
+			warn = warning(reasonIntermediateNotRenewing, "%w; the CA certificate %s signs until %s", b.renewErr, b.latest.Cert.Subject, rfc3339(b.latest.NotAfter))
 		}
 		return b.latest, warn, nil
-	case b.good != nil && b.good.check(now) == nil:
+	case b.good != nil && b.good.Check(now) == nil:
 		return b.good, warning(reasonServingLastGoodCA, "%w; until that is right, the CA certificate %s that was there before signs, at most until %s",
-			problem, b.good.cert.Subject, rfc3339(b.good.notAfter)), nil
+			problem, b.good.Cert.Subject, rfc3339(b.good.NotAfter)), nil
 	case b.latest != nil:
 		return b.latest, nil, nil
 	}
@@ -88,7 +89,7 @@ func (b *Backend) read(ctx context.Context, now time.Time) (*corev1.Secret, erro
 	}
 	if b.options.CA.SecretRef != nil {
 		b.good = nil // whoever brought it has taken it away
-		return nil, checkError(reasonSecretNotFound, "Secret %s/%s does not exist: create it with type kubernetes.io/tls, the CA certificate and its chain in tls.crt and the key in tls.key",
+		return nil, authority.Unusable(reasonSecretNotFound, "Secret %s/%s does not exist: create it with type kubernetes.io/tls, the CA certificate and its chain in tls.crt and the key in tls.key",
 			b.options.Namespace, b.secret)
 	}
 	// The cache may lag behind what this or another process created a moment ago.
@@ -123,7 +124,7 @@ func (b *Backend) mayBegin(ctx context.Context, now time.Time) error {
 		if known.Name != b.options.Backend || known.CANotAfter == nil || !known.CANotAfter.After(now) || object.Annotations[annotationNewCA] == known.Root {
 			continue
 		}
-		return checkError(reasonCASecretLost, "Secret %s/%s does not exist, but the CA that this backend had is in use until %s: restore the Secret from a backup or, "+
+		return authority.Unusable(reasonCASecretLost, "Secret %s/%s does not exist, but the CA that this backend had is in use until %s: restore the Secret from a backup or, "+
 			"to start over with a new root, which everyone who verifies must then learn to trust, run kubectl annotate --overwrite signers.certwright.dev %s %s=%s",
 			b.options.Namespace, b.secret, rfc3339(known.CANotAfter.Time), b.options.Signer, annotationNewCA, known.Root)
 	}
@@ -133,7 +134,7 @@ func (b *Backend) mayBegin(ctx context.Context, now time.Time) error {
 // renew replaces the intermediate in the Secret, unless somebody else changed the Secret: then it returns what that is.
 func (b *Backend) renew(ctx context.Context, old *corev1.Secret, now time.Time) (*corev1.Secret, error) {
 	secret := old.DeepCopy()
-	if err := b.newIntermediate(secret, b.latest.anchors[0], b.latest.rootKey, now); err != nil {
+	if err := b.newIntermediate(secret, b.latest.Anchors[0], b.latest.RootKey, now); err != nil {
 		return nil, fmt.Errorf("making a new intermediate: %w", err)
 	}
 	err := b.options.Client.Update(ctx, secret)
@@ -170,16 +171,16 @@ func (b *Backend) parse(secret *corev1.Secret) {
 	a, err := parse(secret)
 	var check *signer.CheckError
 	if errors.As(err, &check) {
-		err = checkError(check.Reason, "Secret %s/%s: %w%s", b.options.Namespace, b.secret, err, advice)
+		err = authority.Unusable(check.Reason, "Secret %s/%s: %w%s", b.options.Namespace, b.secret, err, advice)
 	}
 	if a != nil {
-		a.remedy = remedy
+		a.Remedy = remedy
 	}
 	b.version, b.latest, b.broken = version, a, err
 }
 
 // parseImported reads a CA that an administrator brought.
-func parseImported(secret *corev1.Secret) (*authority, error) {
+func parseImported(secret *corev1.Secret) (*authority.Authority, error) {
 	chain, err := certificates(secret, corev1.TLSCertKey)
 	if err != nil {
 		return nil, err
@@ -189,13 +190,18 @@ func parseImported(secret *corev1.Secret) (*authority, error) {
 		return nil, err
 	}
 	if len(secret.Data[keyAnchors]) == 0 {
-		return newAuthority(chain, nil, key)
+		return authority.New(chain, nil, key)
 	}
 	anchors, err := certificates(secret, keyAnchors)
 	if err != nil {
 		return nil, err
 	}
-	return newAuthority(chain, anchors, key)
+	return authority.New(chain, anchors, key)
 }
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// warning is an error of Check with which Sign works.
+func warning(reason, format string, args ...any) error {
+	return &signer.CheckError{Reason: reason, Signs: true, Err: fmt.Errorf(format, args...)}
+}

@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer/ca/authority"
 )
 
 const (
@@ -116,7 +117,10 @@ func (b *Backend) newIntermediate(secret *corev1.Secret, root *x509.Certificate,
 	if err != nil {
 		return fmt.Errorf("making intermediate key: %w", err)
 	}
-	end := earliest(now.Add(b.options.CA.Managed.IntermediateDuration.Duration), root.NotAfter)
+	end := now.Add(b.options.CA.Managed.IntermediateDuration.Duration)
+	if end.After(root.NotAfter) {
+		end = root.NotAfter
+	}
 	cert, err := b.newCA("intermediate", key.Public(), end, now, root, rootKey)
 	if err != nil {
 		return err
@@ -131,11 +135,11 @@ func (b *Backend) newIntermediate(secret *corev1.Secret, root *x509.Certificate,
 
 // newCA signs a CA certificate; without a parent it is self-signed.
 func (b *Backend) newCA(role string, pub crypto.PublicKey, end, now time.Time, parent *x509.Certificate, key crypto.Signer) (*x509.Certificate, error) {
-	id, err := keyIdentifier(pub)
+	id, err := authority.KeyIdentifier(pub)
 	if err != nil {
 		return nil, err
 	}
-	serial, err := newSerial(b.options.Rand)
+	serial, err := authority.NewSerial(b.options.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +152,7 @@ func (b *Backend) newCA(role string, pub crypto.PublicKey, end, now time.Time, p
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: b.options.CA.Managed.CommonName + " " + role},
-		NotBefore: now.Add(-Backdate).UTC().Truncate(time.Second), NotAfter: end.UTC().Truncate(time.Second),
+		NotBefore: now.Add(-authority.Backdate).UTC().Truncate(time.Second), NotAfter: end.UTC().Truncate(time.Second),
 		BasicConstraintsValid: true, IsCA: true, MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
 		KeyUsage:     x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		SubjectKeyId: id,
@@ -164,9 +168,9 @@ func (b *Backend) newCA(role string, pub crypto.PublicKey, end, now time.Time, p
 }
 
 // parseManaged reads a CA that this package made, and trusts it no more than one that somebody else brought.
-func (b *Backend) parseManaged(secret *corev1.Secret) (*authority, error) {
+func (b *Backend) parseManaged(secret *corev1.Secret) (*authority.Authority, error) {
 	if of, ok := secret.Annotations[annotationSignerName]; ok && of != b.options.SignerName {
-		return nil, checkError(reasonSecretOfAnother, "annotation %s says that it belongs to the signerName %q, not to %q", annotationSignerName, of, b.options.SignerName)
+		return nil, authority.Unusable(reasonSecretOfAnother, "annotation %s says that it belongs to the signerName %q, not to %q", annotationSignerName, of, b.options.SignerName)
 	}
 	roots, err := certificates(secret, keyRootCert)
 	if err != nil {
@@ -176,7 +180,7 @@ func (b *Backend) parseManaged(secret *corev1.Secret) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := newAuthority(roots, nil, rootKey); err != nil {
+	if _, err := authority.New(roots, nil, rootKey); err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
 	chain, err := certificates(secret, corev1.TLSCertKey)
@@ -187,20 +191,20 @@ func (b *Backend) parseManaged(secret *corev1.Secret) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := newAuthority(chain, roots, key)
+	a, err := authority.New(chain, roots, key)
 	if err != nil {
 		return nil, err
 	}
-	a.rootKey = rootKey
+	a.RootKey = rootKey
 	return a, nil
 }
 
 // renewalDue reports whether two thirds of the life of a managed intermediate have passed and its root can give it more.
-func (a *authority) renewalDue(now time.Time) bool {
-	if a.rootKey == nil {
+func renewalDue(a *authority.Authority, now time.Time) bool {
+	if a.RootKey == nil {
 		return false
 	}
-	root := a.anchors[0]
-	due := a.cert.NotBefore.Add(a.cert.NotAfter.Sub(a.cert.NotBefore) * 2 / 3)
-	return !now.Before(due) && root.NotAfter.After(a.cert.NotAfter) && root.NotAfter.Sub(now) > expiryMargin
+	root := a.Anchors[0]
+	due := a.Cert.NotBefore.Add(a.Cert.NotAfter.Sub(a.Cert.NotBefore) * 2 / 3)
+	return !now.Before(due) && root.NotAfter.After(a.Cert.NotAfter) && root.NotAfter.Sub(now) > authority.ExpiryMargin
 }

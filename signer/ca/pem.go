@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/authority"
 )
 
 // The keys of the Secrets that this package reads and writes.
@@ -28,11 +29,11 @@ var pemBegin = []byte("-----BEGIN")
 // certificates reads the certificates of one key of a Secret.
 func certificates(s *corev1.Secret, key string) ([]*x509.Certificate, error) {
 	if len(bytes.TrimSpace(s.Data[key])) == 0 {
-		return nil, checkError(reasonSecretIncomplete, "key %s is missing or empty", key)
+		return nil, authority.Unusable(reasonSecretIncomplete, "key %s is missing or empty", key)
 	}
 	certs, err := signer.ParsePEM(s.Data[key])
 	if err != nil {
-		return nil, checkError(reasonCertificateInvalid, "key %s: %w", key, err)
+		return nil, authority.Unusable(authority.ReasonCertificateInvalid, "key %s: %w", key, err)
 	}
 	return certs, nil
 }
@@ -41,25 +42,25 @@ func certificates(s *corev1.Secret, key string) ([]*x509.Certificate, error) {
 func privateKey(s *corev1.Secret, key string) (crypto.Signer, error) {
 	rest := s.Data[key]
 	if len(bytes.TrimSpace(rest)) == 0 {
-		return nil, checkError(reasonSecretIncomplete, "key %s is missing or empty", key)
+		return nil, authority.Unusable(reasonSecretIncomplete, "key %s is missing or empty", key)
 	}
 	block, rest := pem.Decode(rest)
 	if block != nil && block.Type == "EC PARAMETERS" { // what openssl ecparam writes before the key
 		block, rest = pem.Decode(rest)
 	}
 	if block == nil {
-		return nil, checkError(reasonKeyInvalid, "key %s holds no complete PEM block", key)
+		return nil, authority.Unusable(reasonKeyInvalid, "key %s holds no complete PEM block", key)
 	}
 	if bytes.Contains(rest, pemBegin) {
-		return nil, checkError(reasonKeyInvalid, "key %s holds more than one PEM block: only the private key may be there", key)
+		return nil, authority.Unusable(reasonKeyInvalid, "key %s holds more than one PEM block: only the private key may be there", key)
 	}
 	parsed, err := parseKey(block)
 	if err != nil {
-		return nil, checkError(reasonKeyInvalid, "key %s: %w", key, err)
+		return nil, authority.Unusable(reasonKeyInvalid, "key %s: %w", key, err)
 	}
 	k, ok := parsed.(crypto.Signer)
 	if !ok {
-		return nil, checkError(reasonUnsupportedKey, "key %s is a %T, which cannot sign: it must be RSA, ECDSA or Ed25519", key, parsed)
+		return nil, authority.Unusable(authority.ReasonUnsupportedKey, "key %s is a %T, which cannot sign: it must be RSA, ECDSA or Ed25519", key, parsed)
 	}
 	return k, nil
 }

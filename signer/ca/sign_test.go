@@ -19,6 +19,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/signertest"
 )
 
@@ -41,7 +42,7 @@ func TestValidity(t *testing.T) {
 	}
 	t.Run("backdated", func(t *testing.T) {
 		leaf := newWorld(t, importedCA(), false, tlsSecret(t, root.key, root)).mustSign(time.Hour)[0]
-		if want := start.Add(-ca.Backdate).Truncate(time.Second); !leaf.NotBefore.Equal(want) {
+		if want := start.Add(-authority.Backdate).Truncate(time.Second); !leaf.NotBefore.Equal(want) {
 			t.Errorf("notBefore is %s, want %s", leaf.NotBefore, want)
 		}
 	})

@@ -86,10 +86,10 @@ func subjectFields(n pkix.Name) map[string][]string {
 
 // keyName is the name that Key has for such a key.
 func keyName(k csr.Key) string {
-	switch {
-	case k.Algorithm == csr.AlgorithmEd25519:
+	switch k.Algorithm {
+	case csr.AlgorithmEd25519:
 		return "Ed25519"
-	case k.Algorithm == csr.AlgorithmRSA:
+	case csr.AlgorithmRSA:
 		return "RSA-2048"
 	}
 	return map[int]string{256: "ECDSA-P256", 384: "ECDSA-P384", 521: "ECDSA-P521"}[k.Size]

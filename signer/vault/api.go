@@ -148,7 +148,7 @@ func (a *api) send(ctx context.Context, verb, path, token string, in any) (answe
 	var got answer
 	err = json.Unmarshal(text, &got)
 	if resp.StatusCode/100 != 2 {
-		return answer{}, &answerError{path: path, status: resp.StatusCode, words: words(got.Errors)}
+		return answer{}, &answerError{path: path, status: resp.StatusCode, words: words(got.Errors, secretsOf(token, in))}
 	}
 	if err != nil && len(text) > 0 {
 		return answer{}, fmt.Errorf("reading what Vault answered at %s: it is not JSON", path)
@@ -175,7 +175,22 @@ func (a *api) request(ctx context.Context, verb, path, namespace, token string, 
 // preamble is what Vault puts before some of its reasons.
 var preamble = regexp.MustCompile(`^[0-9]+ errors? occurred: \* `)
 
-// words makes Vault's reasons fit to be quoted.
-func words(reasons []string) string {
-	return preamble.ReplaceAllString(remote.Bound(strings.Join(reasons, "; ")), "")
+// words makes Vault's reasons fit to be quoted: whatever it was told in confidence is taken out before they are shortened.
+func words(reasons, secrets []string) string {
+	text := strings.Join(reasons, "; ")
+	for _, s := range secrets {
+		text = strings.ReplaceAll(text, s, "[redacted]")
+	}
+	return preamble.ReplaceAllString(remote.Bound(text), "")
+}
+
+// secretsOf returns what a call tells Vault in confidence: the token, and what a login shows.
+func secretsOf(token string, in any) (secrets []string) {
+	shown, _ := in.(loginBody)
+	for _, s := range []string{token, shown.JWT, shown.SecretID} {
+		if s != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	return secrets
 }

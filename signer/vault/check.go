@@ -100,9 +100,13 @@ func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
 	return end, nil
 }
 
+// explainIssuer says what a failed call to read the issuing CA means, which needs no token.
 func (b *Backend) explainIssuer(err error) error {
-	if no := said(err); no != nil && no.refused() {
-		return trouble(reasonNoIssuer, "%w: is there a CA in the PKI secrets engine at %s?", err, b.mount)
+	switch code := status(err); {
+	case code == http.StatusForbidden || code == http.StatusNotFound:
+		return trouble(reasonPathNotFound, "%w: is a PKI secrets engine mounted at %q, in that namespace?", err, b.mount)
+	case code != 0 && said(err).refused():
+		return trouble(reasonNoIssuer, "%w: the PKI secrets engine at %s needs a CA", err, b.mount)
 	}
 	return b.explain(err)
 }

@@ -196,7 +196,7 @@ type setting func(*vault.Options)
 func withClock(c clock.PassiveClock) setting { return func(o *vault.Options) { o.Clock = c } }
 func withRole(role string) setting           { return func(o *vault.Options) { o.Vault.Role = role } }
 func withURL(url string) setting             { return func(o *vault.Options) { o.Vault.URL = url } }
-func withPath(path string) setting { return func(o *vault.Options) { o.Vault.Path = path } }
+func withPath(path string) setting           { return func(o *vault.Options) { o.Vault.Path = path } }
 
 func withNamespace(name string) setting { return func(o *vault.Options) { o.Vault.Namespace = name } }
 
@@ -218,7 +218,7 @@ func newSecret(name string, pairs ...string) *corev1.Secret {
 }
 
 // newBackend makes a backend for the role web of the server.
-func (s *vaultServer) newBackend(t *testing.T, auth v1alpha1.VaultAuth, secret *corev1.Secret, settings ...setting) world {
+func (s *vaultServer) newBackend(t testing.TB, auth v1alpha1.VaultAuth, secret *corev1.Secret, settings ...setting) world {
 	t.Helper()
 	builder := fake.NewClientBuilder()
 	if secret != nil {

@@ -31,17 +31,26 @@ type method interface {
 // credentials are what to log in with: by writing the body to the path, or by having the token.
 type credentials struct {
 	path  string
-	body  map[string]string
+	body  loginBody
 	token string
 	// shown is the client certificate, which is in neither.
 	shown []byte
+}
+
+// loginBody is what is written to a login's path: of each method its own fields.
+type loginBody struct {
+	Role     string `json:"role,omitempty"`
+	JWT      string `json:"jwt,omitempty"`
+	RoleID   string `json:"role_id,omitempty"`
+	SecretID string `json:"secret_id,omitempty"`
+	Name     string `json:"name,omitempty"`
 }
 
 // fingerprint tells credentials apart without keeping them.
 func (c credentials) fingerprint() [sha256.Size]byte {
 	text, err := json.Marshal([]any{c.path, c.body, c.token, c.shown})
 	if err != nil {
-		panic("encoding strings and bytes: " + err.Error())
+		panic("encoding strings and bytes: " + err.Error()) // which cannot fail
 	}
 	return sha256.Sum256(text)
 }
@@ -72,7 +81,7 @@ func (m kubernetesMethod) credentials(context.Context) (credentials, error) {
 	if err != nil {
 		return credentials{}, trouble(reasonTokenFile, "reading the service account's token with audience %q: %w: the signer's Deployment needs a projected volume with it", m.config.Audience, err)
 	}
-	return credentials{path: "auth/" + m.config.Path + "/login", body: map[string]string{"role": m.config.Role, "jwt": jwt}}, nil
+	return credentials{path: "auth/" + m.config.Path + "/login", body: loginBody{Role: m.config.Role, JWT: jwt}}, nil
 }
 
 func readFile(name string) (string, error) {
@@ -103,7 +112,7 @@ func (m appRoleMethod) credentials(ctx context.Context) (credentials, error) {
 	if err != nil {
 		return credentials{}, err
 	}
-	return credentials{path: "auth/" + m.config.Path + "/login", body: map[string]string{"role_id": m.config.RoleID, "secret_id": string(id)}}, nil
+	return credentials{path: "auth/" + m.config.Path + "/login", body: loginBody{RoleID: m.config.RoleID, SecretID: string(id)}}, nil
 }
 
 // certificateMethod logs in with the client certificate that every connection shows.
@@ -121,11 +130,7 @@ func (m certificateMethod) credentials(ctx context.Context) (credentials, error)
 	if err != nil {
 		return credentials{}, err
 	}
-	body := map[string]string{}
-	if m.config.Role != "" {
-		body["name"] = m.config.Role
-	}
-	return credentials{path: "auth/" + m.config.Path + "/login", body: body, shown: bytes.Join(c.Certificate, nil)}, nil
+	return credentials{path: "auth/" + m.config.Path + "/login", body: loginBody{Name: m.config.Role}, shown: bytes.Join(c.Certificate, nil)}, nil
 }
 
 // tokenMethod has a token that somebody else keeps fresh.

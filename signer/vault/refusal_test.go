@@ -139,8 +139,8 @@ func TestTrouble(t *testing.T) {
 		sign, check string // the reasons
 	}{
 		"no such role":          {good, withRole("absent"), "VaultRoleNotFound", "VaultRoleNotFound"},
-		"no such engine":        {all, withPath("absent"), "VaultPathNotFound", "VaultRoleNotFound"},
-		"no such engine either": {good, withPath("absent"), "VaultPermissionDenied", "VaultPermissionDenied"},
+		"no such engine":        {all, withPath("absent"), "VaultPathNotFound", "VaultPathNotFound"},
+		"no such engine either": {good, withPath("absent"), "VaultPathNotFound", "VaultPermissionDenied"},
 		"an engine without CA":  {all, withPath("empty"), "VaultIssuerNotFound", "VaultIssuerNotFound"},
 		"no such token":         {"hvs.nobody", withRole("web"), "VaultPermissionDenied", "VaultTokenRefused"},
 		"nobody there":          {good, withURL("https://127.0.0.1:1"), "VaultUnreachable", "VaultUnreachable"},

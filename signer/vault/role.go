@@ -40,7 +40,7 @@ func (b *Backend) readRole(ctx context.Context) (role, error) {
 	switch {
 	case status(err) == http.StatusForbidden:
 		return role{}, nil
-	case status(err) == http.StatusNotFound:
+	case status(err) == http.StatusNotFound && !strings.HasPrefix(said(err).words, "no handler for route"):
 		return role{}, trouble(reasonRoleNotFound, "%w: create the role %q there, or set vault.role and vault.path", err, b.role)
 	case err != nil:
 		return role{}, b.explain(err)

@@ -45,7 +45,7 @@ func StartStepCA(t testing.TB, httpPort int, dns string) *StepCA {
 		"root": write(t, dir, "root.crt", root.pem), "crt": write(t, dir, "issuer.crt", issuer.pem), "key": write(t, dir, "issuer.key", issuer.keyPEM(t)),
 		"address": address, "dnsNames": []string{"127.0.0.1"},
 		"logger": map[string]any{"format": "text"},
-		"db":     map[string]any{"type": "bbolt", "dataSource": filepath.Join(dir, "db")},
+		"db":     map[string]any{"type": "badgerv2", "dataSource": filepath.Join(dir, "db")},
 		"authority": map[string]any{"provisioners": []any{map[string]any{
 			"type": "ACME", "name": "acme",
 			"claims":  map[string]any{"minTLSCertDuration": "5m", "maxTLSCertDuration": "25h", "defaultTLSCertDuration": "24h", "disableSmallstepExtensions": true},

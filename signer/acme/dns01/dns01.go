@@ -28,10 +28,10 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer/acme/challenge"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook"
 	"github.com/certwright/certwright/signer/acme/dns01/resolver"
 	"github.com/certwright/certwright/signer/acme/dns01/rfc2136"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook"
 	"github.com/certwright/certwright/signer/remote"
 )
 
@@ -86,7 +86,7 @@ func New(o Options, config v1alpha1.DNS01) (*Solver, error) {
 		}
 		s.writer = writer
 	default:
-		writer, err := webhook.New(*config.Webhook, o.Secrets)
+		writer, err := dnswebhook.New(*config.Webhook, o.Secrets)
 		if err != nil {
 			return nil, fmt.Errorf("dns01.webhook.%w", err)
 		}

@@ -35,8 +35,15 @@ func newClient(t *testing.T) (*Proxy, *http.Client) {
 	return proxy, &http.Client{Transport: transport}
 }
 
+// answer is what a client got.
+type answer struct {
+	status  int
+	body    string
+	trailer string
+}
+
 // get returns what is answered, all of which must have come.
-func get(t *testing.T, client *http.Client, url string) (answer *http.Response, body string, err error) {
+func get(t *testing.T, client *http.Client, url string) (answer, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -44,12 +51,13 @@ func get(t *testing.T, client *http.Client, url string) (answer *http.Response, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer, err = client.Do(r); err != nil {
-		return nil, "", err
+	got, err := client.Do(r)
+	if err != nil {
+		return answer{}, err
 	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	return answer, string(text), err
+	defer got.Body.Close()
+	text, err := io.ReadAll(got.Body)
+	return answer{got.StatusCode, string(text), got.Trailer.Get("Verdict")}, err
 }
 
 func TestFaults(t *testing.T) {
@@ -76,19 +84,19 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			proxy.Break(c.fault)
-			answer, body, err := get(t, client, proxy.URL+c.path)
+			got, err := get(t, client, proxy.URL+c.path)
 			if (err != nil) != c.fails || errors.Is(err, context.DeadlineExceeded) != c.deadline {
 				t.Fatalf("error %v", err)
 			}
-			if err == nil && (answer.StatusCode != c.status || !strings.HasPrefix(body, c.body) || (name != "endless" && body != c.body)) {
-				t.Errorf("got %d %.50q, want %d %q", answer.StatusCode, body, c.status, c.body)
+			if err == nil && (got.status != c.status || !strings.HasPrefix(got.body, c.body) || (name != "endless" && got.body != c.body)) {
+				t.Errorf("got %d %.50q, want %d %q", got.status, got.body, c.status, c.body)
 			}
-			if name == "changed" && answer.Trailer.Get("Verdict") != "fine" {
-				t.Errorf("the trailer is %v", answer.Trailer)
+			if name == "changed" && got.trailer != "fine" {
+				t.Errorf("the trailer is %q", got.trailer)
 			}
 			proxy.Mend(t)
-			if _, body, err := get(t, client, proxy.URL+"/after"); err != nil || body != host+"/after" {
-				t.Errorf("once mended: %q, error %v", body, err)
+			if got, err := get(t, client, proxy.URL+"/after"); err != nil || got.body != host+"/after" {
+				t.Errorf("once mended: %q, error %v", got.body, err)
 			}
 		})
 	}
@@ -99,21 +107,21 @@ func TestFaults(t *testing.T) {
 
 func TestStoppedAndImpersonated(t *testing.T) {
 	proxy, client := newClient(t)
-	if _, _, err := get(t, client, proxy.URL); err != nil {
+	if _, err := get(t, client, proxy.URL); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Stop()
-	if _, _, err := get(t, client, proxy.URL); err == nil {
+	if _, err := get(t, client, proxy.URL); err == nil {
 		t.Error("a proxy that is stopped answered")
 	}
 	came := proxy.Requests.Load()
 	proxy.Impersonate(t)
 	var unknown x509.UnknownAuthorityError
-	if _, _, err := get(t, client, proxy.URL); !errors.As(err, &unknown) || proxy.Requests.Load() != came {
+	if _, err := get(t, client, proxy.URL); !errors.As(err, &unknown) || proxy.Requests.Load() != came {
 		t.Errorf("an impostor got %d requests, error %v", proxy.Requests.Load()-came, err)
 	}
 	proxy.Mend(t)
-	if _, _, err := get(t, client, proxy.URL); err != nil {
+	if _, err := get(t, client, proxy.URL); err != nil {
 		t.Errorf("once mended: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -120,11 +121,11 @@ func answers(t *testing.T, reply func(q *dns.Msg) *dns.Msg) (address string, que
 		questions.Add(1)
 		_ = w.WriteMsg(reply(q))
 	})}
-	done := make(chan error, 1)
-	go func() { done <- server.ActivateAndServe() }()
+	var running sync.WaitGroup
+	running.Go(func() { _ = server.ActivateAndServe() }) // it ends with an error when its socket is closed
 	t.Cleanup(func() {
 		_ = udp.Close()
-		<-done
+		running.Wait()
 	})
 	return address, questions
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -261,11 +262,11 @@ func fakeServer(t *testing.T, answer func(*dns.Msg) *dns.Msg) string {
 		MsgAcceptFunc: func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept },
 		Handler:       dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { _ = w.WriteMsg(answer(q)) }),
 	}
-	done := make(chan error, 1)
-	go func() { done <- server.ActivateAndServe() }()
+	var running sync.WaitGroup
+	running.Go(func() { _ = server.ActivateAndServe() }) // it ends with an error when its socket is closed
 	t.Cleanup(func() {
 		_ = listener.Close()
-		<-done
+		running.Wait()
 	})
 	return listener.Addr().String()
 }

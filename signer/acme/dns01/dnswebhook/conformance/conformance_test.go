@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/contract"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/contract"
 )
 
 // memory is a webhook's DNS.

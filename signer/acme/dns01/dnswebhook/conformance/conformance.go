@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/certwright/certwright/excerpt"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/contract"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/contract"
 )
 
 // together is how many values are written and removed at the same time.
@@ -146,8 +146,11 @@ func badRequests(ctx context.Context, t Target) error {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
-	if status, answer, err := t.post(ctx, contract.PathPresent, []byte("{"), t.Token); err != nil || status != contract.StatusBadRequest {
-		errs = append(errs, fmt.Errorf("a body that is no JSON: status %d (%s), error %v; want %d", status, answer.Error, err, contract.StatusBadRequest))
+	switch status, answer, err := t.post(ctx, contract.PathPresent, []byte("{"), t.Token); {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("a body that is no JSON: %w", err))
+	case status != contract.StatusBadRequest:
+		errs = append(errs, fmt.Errorf("a body that is no JSON: status %d (%s), want %d", status, answer.Error, contract.StatusBadRequest))
 	}
 	return errors.Join(errs...)
 }

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package ca
+package authority
 
 import (
 	"crypto/x509"
@@ -20,13 +20,13 @@ const (
 	maxURLs = 8
 )
 
-// urls are where those who verify find what the CA has to say about its certificates.
-type urls struct{ crls, ocsp, issuers []string }
+// URLs are where those who verify find what the CA has to say about its certificates.
+type URLs struct{ crls, ocsp, issuers []string }
 
-// parseURLs checks the URLs of a configuration. Revocation lists and certificates come by HTTP or LDAP, answers of OCSP
+// ParseURLs checks the URLs of a configuration. Revocation lists and certificates come by HTTP or LDAP, answers of OCSP
 // responders by HTTP: with HTTPS, who checks one certificate would have to check another one first (RFC 5280, sections 4.2.1.13,
 // 4.2.2.1 and 8; RFC 6960, appendix A).
-func parseURLs(c v1alpha1.CA) (urls, error) {
+func ParseURLs(c v1alpha1.CA) (URLs, error) {
 	for _, f := range []struct {
 		name    string
 		values  []string
@@ -37,15 +37,15 @@ func parseURLs(c v1alpha1.CA) (urls, error) {
 		{"issuingCertificateURLs", c.IssuingCertificateURLs, []string{"http", "ldap"}},
 	} {
 		if len(f.values) > maxURLs {
-			return urls{}, fmt.Errorf("%s: there are %d URLs: at most %d are allowed", f.name, len(f.values), maxURLs)
+			return URLs{}, fmt.Errorf("%s: there are %d URLs: at most %d are allowed", f.name, len(f.values), maxURLs)
 		}
 		for i, value := range f.values {
 			if err := checkURL(value, f.schemes); err != nil {
-				return urls{}, fmt.Errorf("%s[%d]: %q: %w", f.name, i, value, err)
+				return URLs{}, fmt.Errorf("%s[%d]: %q: %w", f.name, i, value, err)
 			}
 		}
 	}
-	return urls{c.CRLDistributionPoints, c.OCSPServers, c.IssuingCertificateURLs}, nil
+	return URLs{c.CRLDistributionPoints, c.OCSPServers, c.IssuingCertificateURLs}, nil
 }
 
 func checkURL(value string, schemes []string) error {
@@ -66,6 +66,6 @@ func checkURL(value string, schemes []string) error {
 	return nil
 }
 
-func (u urls) put(template *x509.Certificate) {
+func (u URLs) put(template *x509.Certificate) {
 	template.CRLDistributionPoints, template.OCSPServer, template.IssuingCertificateURL = u.crls, u.ocsp, u.issuers
 }

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package ca
+package authority
 
 import (
 	"crypto/x509"
@@ -28,7 +28,7 @@ func checkConstraintKinds(cert *x509.Certificate) error {
 			continue
 		}
 		if kind := unknownConstraint(e.Value); kind != "" {
-			return checkError(reasonCertificateInvalid, "the name constraints of the CA certificate %s hold %s, which cannot be honoured: only those of DNS names, IP addresses, URIs and email addresses can",
+			return Unusable(ReasonCertificateInvalid, "the name constraints of the CA certificate %s hold %s, which cannot be honoured: only those of DNS names, IP addresses, URIs and email addresses can",
 				cert.Subject, kind)
 		}
 	}
@@ -68,7 +68,7 @@ func unknownConstraint(der []byte) string {
 // checkConstraints refuses what crypto/x509 would let pass below the name constraints of a CA, but OpenSSL does not: a URI or an email
 // address at a host below one that is permitted alone, and a common name that is a host name, where there are no DNS names.
 // All other constraints are crypto/x509's to check, once there is a certificate.
-func (a *authority) checkConstraints(req csr.Request) error {
+func (a *Authority) checkConstraints(req csr.Request) error {
 	for _, c := range a.path {
 		for _, u := range req.URIs {
 			host := u.Hostname()
@@ -93,7 +93,7 @@ func (a *authority) checkConstraints(req csr.Request) error {
 	return nil
 }
 
-func (a *authority) outside(by *x509.Certificate, kind, name string) error {
+func (a *Authority) outside(by *x509.Certificate, kind, name string) error {
 	return permanent("a name constraint of the CA forbids the request: %s %q is not within those of %s%s", kind, name, by.Subject, a.describeConstraints())
 }
 
@@ -137,7 +137,7 @@ func likeHostName(name string) bool {
 }
 
 // describeConstraints lists the subtrees of all certificates above the leaf.
-func (a *authority) describeConstraints() string {
+func (a *Authority) describeConstraints() string {
 	var b strings.Builder
 	list := func(kind string, values []string) {
 		if len(values) > 0 {

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package ca
+package authority
 
 import (
 	"bytes"
@@ -35,9 +35,9 @@ func backdate(life time.Duration) time.Duration { return min(Backdate, life/10) 
 // access (RFC 5280, sections 4.2.1 and 4.2.2.1).
 var leafExtensions = []string{"2.5.29.15", "2.5.29.37", "2.5.29.19", "2.5.29.14", "2.5.29.35", "2.5.29.17", "2.5.29.31", "1.3.6.1.5.5.7.1.1"}
 
-// issue builds a certificate from the fields of the request, never from its bytes, signs it, and compares what came out
-// with what was asked for.
-func (a *authority) issue(req csr.Request, now time.Time, random io.Reader, key crypto.Signer, u urls) (*x509.Certificate, error) {
+// Issue builds a certificate from the fields of the request, never from its bytes, signs it, and compares what came out
+// with what was asked for. The key is that of the CA. The error is a *signer.PermanentError for what this CA will never sign.
+func (a *Authority) Issue(req csr.Request, now time.Time, random io.Reader, key crypto.Signer, u URLs) (*x509.Certificate, error) {
 	template, err := a.template(req, now)
 	if err != nil {
 		return nil, err
@@ -48,12 +48,12 @@ func (a *authority) issue(req csr.Request, now time.Time, random io.Reader, key 
 	}); ok {
 		template.SignatureAlgorithm = k.SignatureAlgorithm()
 	}
-	if template.SerialNumber, err = newSerial(random); err != nil {
+	if template.SerialNumber, err = NewSerial(random); err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(random, template, a.cert, req.PublicKey, key)
+	der, err := x509.CreateCertificate(random, template, a.Cert, req.PublicKey, key)
 	if err != nil {
-		return nil, fmt.Errorf("signing with the CA %s: %w", a.cert.Subject, err)
+		return nil, fmt.Errorf("signing with the CA %s: %w", a.Cert.Subject, err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -65,7 +65,7 @@ func (a *authority) issue(req csr.Request, now time.Time, random io.Reader, key 
 	return leaf, a.verify(leaf, now)
 }
 
-func (a *authority) template(req csr.Request, now time.Time) (*x509.Certificate, error) {
+func (a *Authority) template(req csr.Request, now time.Time) (*x509.Certificate, error) {
 	usage, extended, err := csr.X509Usages(req.Usages)
 	if err != nil {
 		return nil, &signer.PermanentError{Err: err}
@@ -83,14 +83,14 @@ func (a *authority) template(req csr.Request, now time.Time) (*x509.Certificate,
 	if err := a.permits(req, usage, extended, rawSubject); err != nil {
 		return nil, err
 	}
-	keyID, err := keyIdentifier(req.PublicKey)
+	keyID, err := KeyIdentifier(req.PublicKey)
 	if err != nil {
 		return nil, err
 	}
 	t := &x509.Certificate{
 		RawSubject:            rawSubject,
 		NotBefore:             latest(now.Add(-backdate(req.Duration)), a.notBefore).UTC().Truncate(time.Second),
-		NotAfter:              earliest(now.Add(req.Duration), a.notAfter).UTC().Truncate(time.Second),
+		NotAfter:              earliest(now.Add(req.Duration), a.NotAfter).UTC().Truncate(time.Second),
 		KeyUsage:              usage,
 		ExtKeyUsage:           extended,
 		BasicConstraintsValid: true,
@@ -108,7 +108,7 @@ func (a *authority) template(req csr.Request, now time.Time) (*x509.Certificate,
 }
 
 // permits refuses what could be signed but would be no proper certificate of this CA.
-func (a *authority) permits(req csr.Request, usage x509.KeyUsage, extended []x509.ExtKeyUsage, rawSubject []byte) error {
+func (a *Authority) permits(req csr.Request, usage x509.KeyUsage, extended []x509.ExtKeyUsage, rawSubject []byte) error {
 	names := len(req.DNSNames) + len(req.IPAddresses) + len(req.URIs) + len(req.EmailAddresses)
 	emptySubject := len(rawSubject) == 2 // a SEQUENCE of nothing
 	certSign := usage&x509.KeyUsageCertSign != 0
@@ -122,7 +122,7 @@ func (a *authority) permits(req csr.Request, usage x509.KeyUsage, extended []x50
 	case req.IsCA != certSign:
 		return permanent("isCA is %t, and the usages are %q: a CA certificate must have the usage \"cert sign\", and no other may (RFC 5280, section 4.2.1.9)", req.IsCA, req.Usages)
 	case req.IsCA && a.pathLen == 0:
-		return permanent("the path length of the CA certificate %s forbids CA certificates below it", a.cert.Subject)
+		return permanent("the path length of the CA certificate %s forbids CA certificates below it", a.Cert.Subject)
 	}
 	for _, c := range a.path {
 		if bytes.Equal(rawSubject, c.RawSubject) {
@@ -173,12 +173,12 @@ func compare(leaf, template *x509.Certificate, req csr.Request) error {
 }
 
 // verify checks the certificate as those who rely on it will, name constraints of all CAs above it included.
-func (a *authority) verify(leaf *x509.Certificate, now time.Time) error {
+func (a *Authority) verify(leaf *x509.Certificate, now time.Time) error {
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
-	for _, c := range a.anchors {
+	for _, c := range a.Anchors {
 		roots.AddCert(c)
 	}
-	for _, c := range a.issuers {
+	for _, c := range a.Issuers {
 		intermediates.AddCert(c)
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
@@ -186,13 +186,13 @@ func (a *authority) verify(leaf *x509.Certificate, now time.Time) error {
 		return permanent("a name constraint of the CA forbids the request: %s%s", invalid.Detail, a.describeConstraints())
 	}
 	if err != nil {
-		return fmt.Errorf("verifying the certificate against the trust anchors of the CA %s: %w", a.cert.Subject, err)
+		return fmt.Errorf("verifying the certificate against the trust anchors of the CA %s: %w", a.Cert.Subject, err)
 	}
 	return nil
 }
 
-// newSerial returns 159 random bits, the most that fit into the 20 octets that RFC 5280 section 4.1.2.2 allows.
-func newSerial(random io.Reader) (*big.Int, error) {
+// NewSerial returns 159 random bits, the most that fit into the 20 octets that RFC 5280 section 4.1.2.2 allows.
+func NewSerial(random io.Reader) (*big.Int, error) {
 	b := make([]byte, 20)
 	if _, err := io.ReadFull(random, b); err != nil {
 		return nil, fmt.Errorf("reading random bits for the serial number: %w", err)
@@ -205,8 +205,8 @@ func newSerial(random io.Reader) (*big.Int, error) {
 	return n, nil
 }
 
-// keyIdentifier is the leftmost 160 bits of the SHA-256 hash of the public key (RFC 7093, section 2, method 1).
-func keyIdentifier(pub any) ([]byte, error) {
+// KeyIdentifier is the leftmost 160 bits of the SHA-256 hash of the public key (RFC 7093, section 2, method 1).
+func KeyIdentifier(pub any) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return nil, permanent("the request's key cannot be encoded: %w", err)

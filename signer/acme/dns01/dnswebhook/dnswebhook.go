@@ -1,9 +1,9 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webhook has the TXT records of challenges written by a program that serves the contract of docs/dns-webhook.md, over
+// Package dnswebhook has the TXT records of challenges written by a program that serves the contract of docs/dns-webhook.md, over
 // HTTPS or over a Unix socket in the signer's pod.
-package webhook
+package dnswebhook
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/contract"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/contract"
 	"github.com/certwright/certwright/signer/remote"
 )
 

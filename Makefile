@@ -108,7 +108,7 @@ clean: ## Remove what was built; the cache of cluster programs in ~/.cache/certw
 
 .PHONY: packages
 packages: ## Install the Debian packages that the tests use
-	hack/packages.sh openssl gnutls-bin bind9 bind9-dnsutils softhsm2 p11-kit p11-kit-modules
+	hack/packages.sh openssl gnutls-bin bind9 bind9-dnsutils softhsm2 p11-kit p11-kit-modules opensc-pkcs11
 
 .PHONY: help
 help: ## Show this help

@@ -48,8 +48,10 @@ func TestProgramsBesideTheSigner(t *testing.T) {
 	t.Run("ASignerOfOnesOwn", signerOfOnesOwn)
 }
 
-// becomeAs has the components become as these manifests say.
+// becomeAs has the components become as these manifests say. The webhook's image is another one then, and its old replicas
+// serve for some seconds after they were told to end.
 func (s *story) becomeAs(objects []*unstructured.Unstructured) error {
+	old := s.componentPods(webhook)
 	for _, o := range objects {
 		if o.GetKind() != "Deployment" {
 			continue
@@ -63,6 +65,7 @@ func (s *story) becomeAs(objects []*unstructured.Unstructured) error {
 			return err
 		}
 	}
+	s.replaced(webhook, old)
 	return admits(s.ctx)
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,7 +20,9 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 )
@@ -247,4 +250,31 @@ func (s *story) webServers() {
 		usages(certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageServerAuth))
 	s.denied(web, []string{"dnsNames", `"kubernetes.default.svc"`, own}, commonName(""), dnsNames(own, "kubernetes.default.svc"), server)
 	s.narrow(web, []option{commonName(""), dnsNames(own), server}, map[string]option{"uris": uris(s.spiffeID("web")), "usages": foreignUsage})
+}
+
+// Every example of a Signer is one that the API server and the webhook take, but those that need another image: there the
+// refusal says so.
+func TestExampleSigners(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	paths, err := filepath.Glob("../manifests/examples/signers/*.yaml")
+	s.must(err, "looking for examples")
+	if len(paths) < 5 {
+		s.Fatalf("found only %q", paths)
+	}
+	for _, path := range paths {
+		objects, err := manifest(path)
+		s.must(err, "reading %s", path)
+		for _, o := range objects {
+			if o.GetKind() != "Signer" {
+				continue
+			}
+			err := admin.Create(s.ctx, o, client.DryRunAll)
+			if _, outside, _ := unstructured.NestedMap(o.Object["spec"].(data)["backends"].([]any)[0].(data), "ca", "key"); outside {
+				s.refusedForField(err, path, "ca.key", "certwright-kms")
+				continue
+			}
+			s.must(err, "applying %s", path)
+		}
+	}
 }

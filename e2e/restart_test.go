@@ -41,7 +41,7 @@ func TestRestartsLoseNoRequestAndIssueNoneTwice(t *testing.T) {
 			history := s.watchRequests()
 			s.issued(s.request(someone))
 
-			stream := s.startRequests(someone)
+			stream := s.startRequests(someone, 10*time.Millisecond)
 			s.until("requests to come in", soon, stream.atLeast(20))
 			s.replacePods(c.component, c.deleteOptions...)
 			names := s.stopRequests(stream)
@@ -72,13 +72,13 @@ func (r *stream) atLeast(n int) func(context.Context) error {
 // most is how many requests a stream has at most.
 const most = 400
 
-// startRequests has this user make up to 100 requests in a second, until they are stopped or enough.
-func (s *story) startRequests(as user) *stream {
+// startRequests has this user make one request after the other, until they are stopped or enough.
+func (s *story) startRequests(as user, every time.Duration, options ...option) *stream {
 	ctx, stop := context.WithTimeout(s.ctx, 50*time.Second)
 	r := &stream{stop: stop, done: make(chan error, 1), names: make(chan string, most)}
 	s.Cleanup(stop)
 	go func() {
-		ticker := time.NewTicker(10 * time.Millisecond)
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for range most {
 			select {
@@ -87,7 +87,7 @@ func (s *story) startRequests(as user) *stream {
 				return
 			case <-ticker.C:
 			}
-			o, err := s.newRequest()
+			o, err := s.newRequest(options...)
 			if err == nil {
 				err = as.Create(s.ctx, o)
 			}

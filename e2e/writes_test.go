@@ -8,8 +8,11 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,6 +64,9 @@ func TestInvariant10_TwoWritesAndNoEvent(t *testing.T) {
 type history struct {
 	mu       sync.Mutex
 	versions map[string][]*certificatesv1.CertificateSigningRequest
+	// first is when a request was seen for the first time, took how long it then took to its certificate.
+	first map[string]time.Time
+	took  map[string]time.Duration
 }
 
 // watchRequests records from now until the story ends.
@@ -73,7 +79,7 @@ func (s *story) watchRequests() *history {
 	watcher, err := kube.CertificatesV1().CertificateSigningRequests().Watch(s.ctx, selector)
 	s.must(err, "watching requests")
 	s.Cleanup(watcher.Stop)
-	h := &history{versions: map[string][]*certificatesv1.CertificateSigningRequest{}}
+	h := &history{versions: map[string][]*certificatesv1.CertificateSigningRequest{}, first: map[string]time.Time{}, took: map[string]time.Duration{}}
 	go h.record(watcher)
 	return h
 }
@@ -83,9 +89,22 @@ func (h *history) record(watcher watch.Interface) {
 		if o, ok := event.Object.(*certificatesv1.CertificateSigningRequest); ok && event.Type != watch.Deleted {
 			h.mu.Lock()
 			h.versions[o.Name] = append(h.versions[o.Name], o)
+			if h.first[o.Name].IsZero() {
+				h.first[o.Name] = time.Now()
+			}
+			if _, done := h.took[o.Name]; !done && len(o.Status.Certificate) > 0 {
+				h.took[o.Name] = time.Since(h.first[o.Name])
+			}
 			h.mu.Unlock()
 		}
 	}
+}
+
+// times returns how long all requests that have a certificate took to it.
+func (h *history) times() times {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Values(h.took))
 }
 
 // of returns the versions of one request so far, at least an empty one.

@@ -24,6 +24,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/certwright/certwright/api/v1alpha1"
 )
 
 var now = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -158,5 +160,26 @@ func TestNotesAreCutAtAWholeCharacter(t *testing.T) {
 				t.Errorf("says that it was cut: %t, of %d bytes", cut, len(note))
 			}
 		})
+	}
+}
+
+// A backend that goes down twice is told of twice, unlike what is told about a request.
+func TestEveryChangeOfASignerIsTold(t *testing.T) {
+	teller, ctx, log := newTeller(t, nil)
+	signer := &v1alpha1.Signer{ObjectMeta: metav1.ObjectMeta{Name: "internal", UID: "uid-1"}}
+	clock := testingclock.NewFakePassiveClock(now)
+	teller.Clock = clock
+	for i := range 2 {
+		clock.SetTime(now.Add(time.Duration(i) * time.Minute))
+		teller.Signer(ctx, signer, corev1.EventTypeWarning, "BackendDown", strings.Repeat("é", 2000))
+	}
+	events := told(t, teller)
+	if len(events) != 2 || log.Len() > 0 {
+		t.Fatalf("%d events, want 2; the log says %q", len(events), log)
+	}
+	e := events[0]
+	want := corev1.ObjectReference{APIVersion: "certwright.dev/v1alpha1", Kind: "Signer", Name: "internal", UID: "uid-1"}
+	if e.Regarding != want || e.Reason != "BackendDown" || e.Type != "Warning" || len(e.Note) > maxNote || e.Namespace != "default" || e.Action == "" {
+		t.Errorf("event is %+v", e)
 	}
 }

@@ -98,7 +98,7 @@ func keys[V any](m map[string]V) []string {
 // TestExamplesDecode: every example means something to Kubernetes, and every policy among them to the approver.
 func TestExamplesDecode(t *testing.T) {
 	var paths []string
-	for _, pattern := range []string{"examples/*.yaml", "examples/policies/*/policy.yaml"} {
+	for _, pattern := range []string{"examples/*.yaml", "examples/policies/*/policy.yaml", "examples/signers/*.yaml"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no examples found by %s: %v", pattern, err)

@@ -83,3 +83,33 @@ func TestNothingIsSignedBeforeItsAnchorsArePublished(t *testing.T) {
 	b.anchors = []*x509.Certificate{stranger.Certificate, root.Certificate}
 	ask(true)
 }
+
+// A server that was set up anew has another root. Its chains led elsewhere, so it may be down: it is probed as soon as the new root is
+// known, and serves with it.
+func TestAnotherRootIsProbedAtOnce(t *testing.T) {
+	w := newWatcher(t, newSigner("local"))
+	b := newAble(now.Add(time.Hour), root.Certificate)
+	w.backends["local"] = b
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	b.backend = below(stranger)
+	m := w.member(t, "local")
+	for range 6 {
+		_, _ = m.sign(t.Context(), permitted(t))
+	}
+	for range 5 {
+		m.breaker.Probed(errors.New("503 sealed"))
+	}
+	b.anchors = []*x509.Certificate{stranger.Certificate}
+	m.learn(t.Context())
+	if v := m.breaker.View(); v.Next.After(w.clock.Now()) {
+		t.Errorf("it is probed at %s, now is %s", v.Next, w.clock.Now())
+	}
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	if chain, err := m.sign(t.Context(), permitted(t)); err != nil || len(chain) != 1 {
+		t.Errorf("%d certificates, error %v", len(chain), err)
+	}
+}

@@ -17,8 +17,13 @@ import (
 	"github.com/certwright/certwright/csr"
 )
 
-// soon is when a request is tried again that met nothing but backends which are busy or about to begin.
-const soon = 500 * time.Millisecond
+const (
+	// soon is when a request is tried again that met a backend which is busy, or none that is fit to begin. It doubles each time, up to
+	// busyAgain, or for one that is not fit to begin, to unfitAgain.
+	soon       = 500 * time.Millisecond
+	busyAgain  = 8 * time.Second
+	unfitAgain = time.Minute
+)
 
 // advising is how long a backend may take to say when a certificate should be renewed.
 const advising = 2 * time.Second
@@ -39,8 +44,8 @@ type laterError struct {
 
 func (e *laterError) Unwrap() error { return e.error }
 
-// ask asks the backends in order, or the one that has begun with the request. The next one is asked when one is in trouble, not when it
-// refuses. What was signed before and not written is taken again, if it still fits.
+// ask asks the backends in order, or the one that has begun with the request. The next one is asked when one is in trouble, not when the
+// first one refuses. What was signed before and not written is taken again, if it still fits.
 func (r *Reconciler) ask(ctx context.Context, req csr.Request, signer *Signer) (issuance, error) {
 	known := r.Registry.memory.of(req.UID)
 	if slices.Contains(signer.members, known.by) {
@@ -60,8 +65,10 @@ func (r *Reconciler) ask(ctx context.Context, req csr.Request, signer *Signer) (
 		switch {
 		case errors.As(err, &pending):
 			return issuance{}, err
-		case errors.As(err, &permanent) && len(troubles) == 0:
+		case errors.As(err, &permanent) && m == signer.members[0]:
 			return issuance{}, &refusal{reason: ReasonBackendRefuse, message: fmt.Sprintf("Backend %q refuses: %v.", m.name, permanent)}
+		case errors.As(err, &permanent): // one before it was in trouble, and may sign what this one cannot
+			known.failed(m, err, r.Clock.Now())
 		}
 		troubles = append(troubles, trouble{m.name, err})
 	}
@@ -119,7 +126,7 @@ func (r *Reconciler) holder(ctx context.Context, req csr.Request, signer *Signer
 func (r *Reconciler) askOne(ctx context.Context, req csr.Request, signer *Signer, m *member, known *record) (issuance, error) {
 	now := r.Clock.Now()
 	if a, ok := known.again[m]; ok && now.Before(a.next) {
-		return issuance{}, &RequestError{Err: a.err}
+		return issuance{}, &RequestError{Err: fmt.Errorf("not asked again before %s: %v", a.next.UTC().Format(time.RFC3339), a.err)} //nolint:errorlint // not wrapped: what it said then is no verdict now
 	}
 	chain, err := m.sign(ctx, req)
 	r.Metrics.called(signer.signerName, m.name, err, r.Clock.Since(now))
@@ -163,7 +170,13 @@ func (r *Reconciler) later(troubles []trouble, known *record) error {
 	}
 	switch {
 	case busy, quiet:
-		return &laterError{after: wait.Jitter(soon, 1), quiet: quiet, error: err}
+		limit := unfitAgain
+		if busy {
+			limit = busyAgain
+		}
+		after := min(soon<<min(known.waits, 10), limit)
+		known.waits++
+		return &laterError{after: wait.Jitter(after, 1), quiet: quiet, error: err}
 	case own:
 		return &laterError{after: known.next(r.Clock.Now()), error: err}
 	}
@@ -176,11 +189,9 @@ func (m *member) advice(ctx context.Context, leaf *x509.Certificate) time.Time {
 	if !ok {
 		return time.Time{}
 	}
-	left, err := m.use()
-	if err != nil {
-		return time.Time{}
-	}
-	at, err := await(ctx, advising, left, func(ctx context.Context) (time.Time, error) { return adviser.RenewAt(ctx, leaf) })
+	ctx, cancel := context.WithTimeout(ctx, advising)
+	defer cancel()
+	at, err := aside(ctx, m, func(ctx context.Context) (time.Time, error) { return adviser.RenewAt(ctx, leaf) })
 	switch {
 	case err != nil:
 		logf.FromContext(ctx).Info("the backend does not say when to renew", "backend", m.name, "reason", err.Error())

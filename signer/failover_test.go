@@ -65,6 +65,7 @@ func (s *server) TrustAnchors(context.Context) ([]*x509.Certificate, error) {
 type traffic struct {
 	*watcher
 	first, second *server
+	workers       chan struct{}
 
 	mu   sync.Mutex
 	took map[int]time.Duration // by the second in which the request came
@@ -77,7 +78,7 @@ func (tr *traffic) run(t *testing.T, seconds int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var looking sync.WaitGroup
-	looking.Go(func() { tr.look(ctx, t) })
+	looking.Go(func() { tr.look(ctx, t, "internal") })
 	synctest.Wait()
 	var all sync.WaitGroup
 	req, err := csr.Parse(approved(t, nil))
@@ -85,7 +86,7 @@ func (tr *traffic) run(t *testing.T, seconds int) {
 		t.Fatal(err)
 	}
 	for i := range seconds * perSecond {
-		all.Go(func() { tr.request(t, req, i) })
+		all.Go(func() { tr.request(t, signerName, req, i) })
 		<-time.After(time.Second / perSecond)
 	}
 	all.Wait()
@@ -94,9 +95,9 @@ func (tr *traffic) run(t *testing.T, seconds int) {
 }
 
 // look reconciles the Signer's status when it is due and when something changes.
-func (tr *traffic) look(ctx context.Context, t *testing.T) {
+func (tr *traffic) look(ctx context.Context, t *testing.T, name string) {
 	for {
-		result, err := tr.status.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Name: "internal"}})
+		result, err := tr.status.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Name: name}})
 		if err != nil && ctx.Err() == nil {
 			t.Errorf("looking at the Signer: %v", err)
 		}
@@ -110,7 +111,7 @@ func (tr *traffic) look(ctx context.Context, t *testing.T) {
 }
 
 // request asks until there is a certificate.
-func (tr *traffic) request(t *testing.T, req csr.Request, i int) {
+func (tr *traffic) request(t *testing.T, signerName string, req csr.Request, i int) {
 	req.UID = types.UID(fmt.Sprint(i))
 	came := time.Now()
 	for {
@@ -119,7 +120,9 @@ func (tr *traffic) request(t *testing.T, req csr.Request, i int) {
 			t.Error(err)
 			return
 		}
+		tr.workers <- struct{}{}
 		_, err = tr.ask(t.Context(), req.WithDuration(time.Hour), s)
+		<-tr.workers
 		if err == nil {
 			break
 		}
@@ -136,7 +139,7 @@ func (tr *traffic) request(t *testing.T, req csr.Request, i int) {
 
 func newTraffic(t *testing.T, backends ...string) *traffic {
 	t.Helper()
-	tr := &traffic{watcher: newWatcher(t, newSigner(backends...)), first: &server{}, second: &server{}, took: map[int]time.Duration{}}
+	tr := &traffic{watcher: newWatcher(t, newSigner(backends...)), first: &server{}, second: &server{}, took: map[int]time.Duration{}, workers: make(chan struct{}, 64)}
 	tr.backends["first"], tr.backends["second"] = tr.first, tr.second
 	clock := bubbleClock{time.Now()}
 	tr.Registry.clock, tr.Registry.memory = clock, newMemory(clock)
@@ -222,6 +225,43 @@ func TestOutageWithoutAnotherBackend(t *testing.T) {
 		}
 		if took := tr.took[last-1]; took > time.Second {
 			t.Errorf("the last one took %s", took)
+		}
+	})
+}
+
+// A Signer whose backend hangs must not hold up another one, although the same workers sign for both.
+func TestHangingBackendHoldsUpNoOtherSigner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTraffic(t, "first")
+		const other = "example.com/other"
+		o := called(newSigner("second"), "other", "signer-2", 0)
+		o.Spec.SignerName = other
+		if err := tr.Client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan struct{})
+		f := func(context.Context) error { <-over; return errors.New("at last") }
+		time.AfterFunc(2*time.Second, func() { tr.first.broken.Store(&f) })
+		time.AfterFunc(15*time.Second, func() { tr.first.broken.Store(nil); close(over) })
+		ctx, cancel := context.WithCancel(t.Context())
+		go tr.look(ctx, t, "other")
+		synctest.Wait()
+		control := &traffic{watcher: tr.watcher, workers: tr.workers, took: map[int]time.Duration{}}
+		req := permitted(t)
+		var all sync.WaitGroup
+		all.Go(func() {
+			for i := range 30 * perSecond {
+				all.Go(func() { control.request(t, other, req, -1-i) })
+				<-time.After(time.Second / perSecond)
+			}
+		})
+		tr.run(t, 30)
+		all.Wait()
+		cancel()
+		for second, took := range control.took {
+			if took > 50*time.Millisecond {
+				t.Errorf("a request to the other Signer took %s in second %d", took, -second)
+			}
 		}
 	})
 }

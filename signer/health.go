@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,13 +38,19 @@ type known struct {
 // inspect asks the backend what CA it has and, if it is time for that, whether it can sign. What it knew before it knows until it is
 // told otherwise.
 func (m *member) inspect(ctx context.Context, before v1alpha1.BackendStatus, published bool) {
-	m.learn(ctx)
+	var both sync.WaitGroup
+	both.Go(func() { m.learn(ctx) })
+	both.Go(func() { m.probe(ctx) })
+	both.Wait()
 	m.mu.Lock()
-	now := m.known
-	if published && len(m.trusted) == 0 && len(now.anchors) > 0 && fingerprint(now.anchors[0]) == before.Root {
-		m.trusted = now.anchors // by whoever ran before
+	defer m.mu.Unlock()
+	if now := m.known.anchors; published && len(m.trusted) == 0 && len(now) > 0 && fingerprint(now[0]) == before.Root {
+		m.trusted = now // by whoever ran before
 	}
-	m.mu.Unlock()
+}
+
+// probe checks the backend if it is time for that.
+func (m *member) probe(ctx context.Context) {
 	if m.clock.Now().Before(m.breaker.View().Next) {
 		return
 	}
@@ -52,7 +59,7 @@ func (m *member) inspect(ctx context.Context, before v1alpha1.BackendStatus, pub
 		m.breaker.Try()
 		return
 	}
-	_, err := attend(ctx, m, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Check(ctx) })
+	_, err := aside(ctx, m, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Check(ctx) })
 	var warning error
 	if check := (*CheckError)(nil); errors.As(err, &check) && check.Signs {
 		warning, err = err, nil
@@ -67,10 +74,12 @@ func (m *member) inspect(ctx context.Context, before v1alpha1.BackendStatus, pub
 
 // learn asks the backend what CA it has.
 func (m *member) learn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	defer cancel()
 	anchors, err := m.anchors(ctx)
 	var notAfter time.Time
 	if e, ok := m.backend.(Expirer); ok {
-		if at, err := attend(ctx, m, e.NotAfter); err == nil {
+		if at, err := aside(ctx, m, e.NotAfter); err == nil {
 			notAfter = at
 		}
 	}
@@ -78,7 +87,7 @@ func (m *member) learn(ctx context.Context) {
 	defer m.mu.Unlock()
 	m.known.anchorsErr = err
 	if err == nil && len(anchors) > 0 {
-		if !slices.EqualFunc(anchors, m.known.anchors, (*x509.Certificate).Equal) {
+		if before := m.known.anchors; len(before) > 0 && !slices.EqualFunc(anchors, before, (*x509.Certificate).Equal) {
 			m.breaker.Expedite() // another CA: it may have been down for its chains leading elsewhere
 		}
 		m.known.anchors = anchors
@@ -89,13 +98,22 @@ func (m *member) learn(ctx context.Context) {
 	}
 }
 
-// attend asks the backend something, with its timeout.
-func attend[T any](ctx context.Context, m *member, ask func(context.Context) (T, error)) (answer T, err error) {
+// errStuck is why a backend is asked nothing more.
+var errStuck = errors.New("it has not answered what it was asked before")
+
+// aside asks the backend something beside signing, with its timeout. One that keeps no context is not asked without end.
+func aside[T any](ctx context.Context, m *member, ask func(context.Context) (T, error)) (answer T, err error) {
+	select {
+	case m.asides <- struct{}{}:
+	default:
+		return answer, errStuck
+	}
 	left, err := m.use()
 	if err != nil {
+		<-m.asides
 		return answer, err
 	}
-	return await(ctx, m.timeout, left, ask)
+	return await(ctx, m.timeout, func() { <-m.asides; left() }, ask)
 }
 
 // anchors returns the trust anchors of the backend; none if nobody knows them.
@@ -104,7 +122,7 @@ func (m *member) anchors(ctx context.Context) ([]*x509.Certificate, error) {
 		return m.configured, nil
 	}
 	if a, ok := m.backend.(TrustAnchorer); ok {
-		return attend(ctx, m, a.TrustAnchors)
+		return aside(ctx, m, a.TrustAnchors)
 	}
 	return nil, nil
 }
@@ -146,7 +164,7 @@ func (m *member) status(before v1alpha1.BackendStatus, bundled, recent bool) (s 
 	case view.Reason != nil:
 		trouble = view.Reason
 	case unpublished != nil && now.anchorsErr != nil:
-		trouble = fmt.Errorf("reading trust anchors: %w", now.anchorsErr)
+		trouble = fmt.Errorf("reading trust anchors: %w", now.anchorsErr) // with its reason
 	case unpublished != nil:
 		trouble = &CheckError{Reason: ReasonTrustNotPublished, Err: unpublished}
 	case now.warning != nil:

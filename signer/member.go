@@ -22,6 +22,8 @@ import (
 const (
 	// atOnce is how many calls a backend gets at the same time, so that a slow one does not hold all workers.
 	atOnce = 16
+	// asidesAtOnce is how many calls it gets beside those that sign.
+	asidesAtOnce = 2 * atOnce
 	// queueing is how long a call waits for one of the others to return. It is longer than a backend takes that is well, and no burden
 	// for a request that goes on to the next one.
 	queueing = 100 * time.Millisecond
@@ -39,7 +41,8 @@ type member struct {
 	config  BackendConfig
 	clock   clock.PassiveClock
 	timeout time.Duration
-	slots   chan struct{}
+	slots   chan struct{} // for calls of Sign
+	asides  chan struct{} // for all other calls
 	breaker *breaker.Breaker
 	// configured are the trust anchors that the configuration names, in place of what the backend tells.
 	configured []*x509.Certificate
@@ -57,7 +60,7 @@ func newMember(config BackendConfig, by maker, path *field.Path) (*member, field
 	var errs field.ErrorList
 	m := &member{
 		name: config.Backend.Name, config: config, clock: by.clock, timeout: config.Backend.Timeout.Duration,
-		slots: make(chan struct{}, atOnce), breaker: breaker.New(by.clock, func(from, to breaker.State) { by.onChange(config.Backend.Name, from, to) }),
+		slots: make(chan struct{}, atOnce), asides: make(chan struct{}, asidesAtOnce), breaker: breaker.New(by.clock, func(from, to breaker.State) { by.onChange(config.Backend.Name, from, to) }),
 	}
 	if m.timeout <= 0 {
 		m.timeout = defaultTimeout
@@ -100,9 +103,6 @@ type busyError struct{ error }
 
 // sign asks the backend for certificates, and returns them verified. Whatever it is, it takes little longer than the timeout.
 func (m *member) sign(ctx context.Context, req csr.Request) ([]*x509.Certificate, error) {
-	if _, err := m.verifyWith(); err != nil {
-		return nil, err
-	}
 	done, err := m.breaker.Begin()
 	if errors.Is(err, breaker.ErrTrying) {
 		return nil, busyError{err}
@@ -111,6 +111,10 @@ func (m *member) sign(ctx context.Context, req csr.Request) ([]*x509.Certificate
 	}
 	said, why := breaker.Failure, errPanicked
 	defer func() { done(said, why) }()
+	if _, err := m.verifyWith(); err != nil {
+		said = breaker.Nothing
+		return nil, err
+	}
 	release, err := m.occupy(ctx)
 	if err != nil {
 		said = breaker.Nothing
@@ -145,10 +149,13 @@ func (m *member) verifyWith() ([]*x509.Certificate, error) {
 	_, tells := m.backend.(TrustAnchorer)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.trusted) == 0 && (tells || len(m.configured) > 0) && !m.known.none {
-		return nil, errUnpublished
+	switch {
+	case len(m.trusted) > 0 || !tells && len(m.configured) == 0 || m.known.none:
+		return m.trusted, nil
+	case m.known.anchorsErr != nil:
+		return nil, fmt.Errorf("reading trust anchors: %v", m.known.anchorsErr) //nolint:errorlint // not wrapped: whatever it is, it is no verdict on a request
 	}
-	return m.trusted, nil
+	return nil, errUnpublished
 }
 
 // outcome says what a call tells about the backend. Nothing that a requester may have a hand in counts, so that nobody can take a

@@ -82,6 +82,33 @@ func TestCallsAreBoundedInTime(t *testing.T) {
 	}
 }
 
+// One that keeps no context, as a key in a device may, is not asked more and more.
+func TestOtherCallsAreBoundedInNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over := make(chan struct{})
+		var calls atomic.Int64
+		m := newMemberOf(t, &acting{})
+		for range 2 * asidesAtOnce {
+			_, err := aside(t.Context(), m, func(context.Context) (bool, error) {
+				calls.Add(1)
+				<-over
+				return true, nil
+			})
+			if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errStuck) {
+				t.Errorf("error %v", err)
+			}
+		}
+		if n := calls.Load(); n != asidesAtOnce {
+			t.Errorf("%d calls are on their way, want %d", n, asidesAtOnce)
+		}
+		close(over)
+		synctest.Wait()
+		if ok, err := aside(t.Context(), m, func(context.Context) (bool, error) { return true, nil }); !ok || err != nil {
+			t.Errorf("error %v although it is free again", err)
+		}
+	})
+}
+
 // A hanging backend gets so many calls and no more: the others go on to the next one at once.
 func TestCallsAreBoundedInNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -168,6 +195,18 @@ func TestRefusalsDoNotHideAnOutage(t *testing.T) {
 	}
 	if s := m.breaker.View().State; s != breaker.Down {
 		t.Errorf("it is %s", s)
+	}
+}
+
+// The reason why a backend is down is about another request, or none.
+func TestWhatTookABackendDownIsNoVerdict(t *testing.T) {
+	w := newWorld(t, approved(t, nil), newPolicy(), newSigner("local"))
+	w.member(t, "local").breaker.Probed(&PermanentError{Err: &PendingError{After: time.Hour, Reason: "no such role"}})
+	if result, err := w.reconcile(t); err == nil {
+		t.Errorf("result %v and no error, want trouble", result)
+	}
+	if s := w.stored(t).Status; len(s.Conditions) != 1 {
+		t.Errorf("the status is %v", s)
 	}
 }
 

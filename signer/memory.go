@@ -51,6 +51,8 @@ type record struct {
 	troubled time.Time
 	// again is when each backend may be asked again that could not sign this request.
 	again map[*member]attempt
+	// waits counts the times that no backend had a place for it.
+	waits int
 	// told is true once a person was told that the request is not signed yet.
 	told bool
 }

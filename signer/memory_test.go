@@ -181,9 +181,11 @@ func TestBusyBackendIsAskedSoon(t *testing.T) {
 	for range atOnce {
 		m.slots <- struct{}{}
 	}
-	result, err := w.reconcile(t)
-	if err != nil || result.RequeueAfter < soon || result.RequeueAfter > 2*soon || len(w.writes) > 0 {
-		t.Errorf("result %v, error %v, writes %q", result, err, w.writes)
+	for i, least := range []time.Duration{soon, 2 * soon, 4 * soon, 8 * soon, busyAgain, busyAgain} {
+		result, err := w.reconcile(t)
+		if err != nil || result.RequeueAfter < least || result.RequeueAfter > 2*least || len(w.writes) > 0 {
+			t.Errorf("time %d: result %v, error %v, writes %q, want %s and up to as much more", i, result, err, w.writes, least)
+		}
 	}
 	<-m.slots
 	if _, err := w.reconcile(t); err != nil || first.sold != 1 {

@@ -5,13 +5,16 @@ package signer
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/csr"
 )
@@ -85,6 +88,23 @@ func TestPendingRequestGoesOn(t *testing.T) {
 	}
 }
 
+// The second backend got the request because the first was down, so what it refuses the first may yet sign.
+func TestPendingRequestThatIsRefusedGoesOn(t *testing.T) {
+	w, first, second := newShops(t, isDown, needsTime)
+	_, _ = w.reconcile(t)
+	second.answer = func() error { return &PermanentError{Err: errors.New("order 7: the domain has no address")} }
+	if _, err := w.reconcile(t); err == nil || csr.IsFailed(w.stored(t)) {
+		t.Errorf("error %v, status %v", err, w.stored(t).Status)
+	}
+	if _, err := w.reconcile(t); err == nil || second.asked != 2 {
+		t.Errorf("error %v, the second was asked %d times, want the trouble of the first, and the second no more for a while", err, second.asked)
+	}
+	first.answer = sells
+	if _, err := w.reconcile(t); err != nil || first.sold != 1 {
+		t.Errorf("error %v, the first sold %d", err, first.sold)
+	}
+}
+
 // After a restart nothing is known but what backends keep.
 func TestPendingRequestStaysOverARestart(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -123,5 +143,48 @@ func TestPendingIsToldOnce(t *testing.T) {
 	}
 	if want := []string{"create Event"}; !slices.Equal(w.writes, want) || !strings.Contains(w.event(t).Note, "order 7 is being validated") {
 		t.Errorf("writes %q, event %q", w.writes, w.event(t).Note)
+	}
+}
+
+// Who waits for a backend that is not fit to sign must read why at once; that one is about to begin is nothing to tell.
+func TestWhyNothingIsSignedIsTold(t *testing.T) {
+	lost := &CheckError{Reason: "SecretNotFound", Err: errors.New("Secret certwright-system/ca does not exist")}
+	for name, c := range map[string]struct {
+		b    *able
+		look bool
+		told string
+	}{
+		"it was not looked at yet":         {newAble(now, root.Certificate), false, ""},
+		"it has no anchors to tell":        {&able{anchored: anchored{backend: honest, err: lost}}, true, "Secret certwright-system/ca does not exist"},
+		"it is down":                       {&able{anchored: anchored{backend: honest, anchors: []*x509.Certificate{root.Certificate}}, check: lost}, true, "Secret certwright-system/ca does not exist"},
+		"it is down, and has none to tell": {&able{anchored: anchored{backend: honest, err: lost}, check: lost}, true, "down since 2026-05-04T03:04:01Z: Secret certwright-system/ca does not exist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWatcher(t, newSigner("local"))
+			w.backends["local"] = c.b
+			for _, o := range []client.Object{approved(t, nil), newPolicy()} {
+				if err := w.Client.Create(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.look {
+				_, _ = w.check(t, "internal")
+			}
+			w.pass(-2 * recheck) // the request is young
+			w.writes = nil
+			_, _ = w.Reconcile(t.Context(), w.stored(t))
+			if told := len(w.writes) > 0; told != (c.told != "") {
+				t.Fatalf("writes %q, want an event: %t", w.writes, c.told != "")
+			}
+			var events eventsv1.EventList
+			if err := w.Client.List(t.Context(), &events); err != nil {
+				t.Fatal(err)
+			}
+			if c.told != "" && !slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool {
+				return e.Reason == ReasonNotSignedYet && strings.Contains(e.Note, c.told)
+			}) {
+				t.Errorf("the events are %v, want one with %q", events.Items, c.told)
+			}
+		})
 	}
 }

@@ -145,7 +145,7 @@ func (r *StatusReconciler) write(ctx context.Context, before, updated *v1alpha1.
 	for _, b := range updated.Status.Backends {
 		was := statusOf(before.Status.Backends, b.Name).State
 		switch {
-		case b.State == v1alpha1.BackendDown && was != v1alpha1.BackendDown:
+		case b.State == v1alpha1.BackendDown && (was == v1alpha1.BackendServing || was == ""):
 			r.Teller.Signer(ctx, updated, corev1.EventTypeWarning, ReasonBackendDown,
 				fmt.Sprintf("Backend %q is down and is not asked until it is well: %s.", b.Name, b.Message))
 		case b.State == v1alpha1.BackendServing && was != v1alpha1.BackendServing && was != "":
@@ -180,14 +180,14 @@ func (r *StatusReconciler) look(ctx context.Context, object *v1alpha1.Signer) (n
 		all.Go(func() { m.inspect(ctx, statusOf(before, m.name), published) })
 	}
 	all.Wait()
-	if err = r.publish(ctx, signer, object); err != nil {
-		ready := r.describe(signer, object)
-		if object.Status.Serving == "" {
+	err = r.publish(ctx, signer, object)
+	ready = r.describe(signer, object)
+	if err != nil {
+		if ready.Reason == ReasonTrustNotPublished { // it is all that is wrong, and the publisher knows why
 			ready = readyCondition(object, nil, err)
 		}
 		return 0, ready, err
 	}
-	ready = r.describe(signer, object)
 	next = recheck
 	for _, m := range signer.members {
 		next = min(next, m.breaker.View().Next.Sub(r.Clock.Now()))

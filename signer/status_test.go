@@ -170,6 +170,10 @@ func TestSignerInTrouble(t *testing.T) {
 		"a bundle that is not published": {
 			func(w *watcher, _ *able) { w.publisher.err = sealed }, metav1.ConditionFalse, ReasonTrustNotPublished, ReasonTrustNotPublished, "publishing the trust bundle: 503 sealed", "", 0,
 		},
+		"a CA that has expired, of which nothing is published": {func(w *watcher, b *able) {
+			w.publisher.err = errors.New("none of the 1 trust anchors can be published")
+			b.check, w.backends["second"].(*able).check = &CheckError{Reason: "CAExpired", Err: sealed}, sealed
+		}, metav1.ConditionFalse, "CAExpired", "CAExpired", "503 sealed", "", 0},
 		"a backend that cannot be made": {func(w *watcher, _ *able) { delete(w.backends, "first") }, metav1.ConditionFalse, ReasonBackendInvalid, "", "backend first", "", 0},
 		"words without end": {
 			func(_ *watcher, b *able) { b.check = errors.New(strings.Repeat("é", 1<<20)) }, metav1.ConditionTrue, ReasonDegraded, ReasonBackendNotReady, "backend first", "second", 2 * time.Second,

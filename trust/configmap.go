@@ -38,8 +38,9 @@ import (
 // What is to be published is kept in memory and comes from Publish alone. After a start, a key that nothing was published
 // for yet stays as it is while its Signer exists. A ConfigMap goes with the last of its Signers, also when nobody runs.
 type ConfigMaps struct {
-	client client.Client
-	clock  clock.PassiveClock
+	client   client.Client
+	clock    clock.PassiveClock
+	patience *patience
 
 	mu      sync.RWMutex
 	bundles map[string]string // by key of the ConfigMap
@@ -49,7 +50,7 @@ type ConfigMaps struct {
 // NewConfigMaps returns a publisher that reads Namespaces, Signers and ConfigMaps with a cached client. The cache should
 // hold ConfigMaps as ConfigMapCache says. Nothing is written before the manager runs what SetupWithManager adds.
 func NewConfigMaps(c client.Client, clk clock.PassiveClock) *ConfigMaps {
-	return &ConfigMaps{client: c, clock: clk, bundles: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
+	return &ConfigMaps{client: c, clock: clk, patience: newPatience(clk), bundles: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
 }
 
 // ConfigMapCache keeps all ConfigMaps but the published ones out of the cache of a manager.
@@ -130,8 +131,11 @@ func (p *ConfigMaps) everywhere(ctx context.Context, _ client.Object) []reconcil
 // Reconcile makes the ConfigMap of one namespace what it should be, with one write if it is not.
 func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	var namespace corev1.Namespace
-	if err := p.client.Get(ctx, client.ObjectKey{Name: request.Name}, &namespace); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+	if err := p.client.Get(ctx, client.ObjectKey{Name: request.Name}, &namespace); apierrors.IsNotFound(err) {
+		p.patience.forget(request.Name)
+		return reconcile.Result{}, nil
+	} else if err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading Namespace %s: %w", request.Name, err)
 	}
 	if namespace.DeletionTimestamp != nil || namespace.Status.Phase == corev1.NamespaceTerminating {
 		return reconcile.Result{}, nil
@@ -148,6 +152,12 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 	p.mu.RLock()
 	want, owners := desired(p.bundles, signers.Items, current.Data)
 	p.mu.RUnlock()
+	if isRight(&current, want, owners) {
+		return reconcile.Result{}, nil
+	}
+	if wait := p.patience.wait(request.Name, fmt.Sprint(want, owners)); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
 	if err := p.write(ctx, request.Name, &current, want, owners); err != nil && !comesBack(err) {
 		return reconcile.Result{}, fmt.Errorf("writing ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
 	}
@@ -176,18 +186,29 @@ func desired(bundles map[string]string, signers []v1alpha1.Signer, current map[s
 	return want, owners
 }
 
+// isRight reports whether the ConfigMap is as it should be: not there if there is nothing to publish.
+func isRight(current *corev1.ConfigMap, want map[string]string, owners []metav1.OwnerReference) bool {
+	if !exists(current) || len(want) == 0 {
+		return !exists(current) && len(want) == 0
+	}
+	return holds(current, want) && equality.Semantic.DeepEqual(current.OwnerReferences, owners)
+}
+
+func exists(current *corev1.ConfigMap) bool {
+	return current.UID != "" || current.ResourceVersion != ""
+}
+
+func holds(current *corev1.ConfigMap, want map[string]string) bool {
+	return maps.Equal(current.Data, want) && len(current.BinaryData) == 0
+}
+
 func (p *ConfigMaps) write(ctx context.Context, namespace string, current *corev1.ConfigMap, want map[string]string, owners []metav1.OwnerReference) error {
-	exists := current.UID != "" || current.ResourceVersion != ""
 	immutable := current.Immutable != nil && *current.Immutable
-	data := maps.Equal(current.Data, want) && len(current.BinaryData) == 0
-	right := data && equality.Semantic.DeepEqual(current.OwnerReferences, owners)
 	switch {
-	case exists && right && len(want) > 0, !exists && len(want) == 0:
-		return nil
-	case exists && (len(want) == 0 || immutable && !data):
+	case exists(current) && (len(want) == 0 || immutable && !holds(current, want)):
 		// An immutable one cannot be put right. Its deletion is an event that brings us back to create it.
 		return client.IgnoreNotFound(p.client.Delete(ctx, current, client.Preconditions{UID: &current.UID, ResourceVersion: &current.ResourceVersion}))
-	case exists:
+	case exists(current):
 		updated := current.DeepCopy()
 		updated.Data, updated.BinaryData, updated.OwnerReferences = want, nil, owners
 		return p.client.Update(ctx, updated)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -212,5 +213,48 @@ func TestReconcileTrouble(t *testing.T) {
 		if _, err := p.Reconcile(t.Context(), request); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// A team that keeps the ConfigMap of its namespace otherwise, such as by GitOps, costs one write a minute in the end.
+func TestAnotherWriterOfConfigMaps(t *testing.T) {
+	a, planted := newCert(t, "A", nil), pemOf(newCert(t, "Planted", nil))
+	clk := clocktesting.NewFakePassiveClock(now)
+	c := newClient(t, namespaceObject("shop"), namespaceObject("office"), signerObject("internal", signerName))
+	p := trust.NewConfigMaps(c, clk)
+	publish := func(cert *x509.Certificate) {
+		t.Helper()
+		if _, err := p.Publish(t.Context(), signerObject("internal", signerName), []*x509.Certificate{cert}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(a)
+	reconcileShop(t, p)
+	var waits []time.Duration
+	for len(waits) < 12 {
+		cm := corev1.ConfigMap{}
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: v1alpha1.TrustConfigMap}, &cm); err != nil {
+			t.Fatal(err)
+		}
+		cm.Data = map[string]string{"example.com_internal.pem": planted}
+		if err := c.Update(t.Context(), &cm); err != nil {
+			t.Fatal(err)
+		}
+		c.took()
+		result, err := p.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}})
+		if err != nil || (c.took() == "") != (result.RequeueAfter > 0) {
+			t.Fatalf("got %v, %v", result, err)
+		}
+		waits = append(waits, result.RequeueAfter)
+		clk.SetTime(clk.Now().Add(result.RequeueAfter))
+	}
+	if waits[0] != 0 || slices.Max(waits) > time.Minute || waits[len(waits)-1] <= waits[3] {
+		t.Errorf("it waited %v: want no wait at first, and longer ones in the end", waits)
+	}
+	b := newCert(t, "B", nil)
+	publish(b)
+	reconcileShop(t, p)
+	if got := published(t, c)["example.com_internal.pem"]; got != pemOf(b) {
+		t.Error("new anchors wait for the other writer")
 	}
 }

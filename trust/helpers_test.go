@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,6 +70,7 @@ func pemOf(certs ...*x509.Certificate) string {
 // recorder is a client that keeps a list of the writes.
 type recorder struct {
 	client.WithWatch
+	mu     sync.Mutex
 	writes []string
 	// fail, if set, is what writes return.
 	fail error
@@ -84,6 +86,8 @@ func newClient(t *testing.T, objects ...client.Object) *recorder {
 	}
 	r := &recorder{}
 	write := func(verb string, o client.Object, f func() error) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.writes = append(r.writes, verb+" "+o.GetNamespace()+"/"+o.GetName())
 		if r.fail != nil {
 			return r.fail
@@ -106,6 +110,8 @@ func newClient(t *testing.T, objects ...client.Object) *recorder {
 
 // took returns the writes since it was called last.
 func (r *recorder) took() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	writes := strings.Join(r.writes, ", ")
 	r.writes = nil
 	return writes

@@ -25,7 +25,7 @@ type CA struct {
 	// +optional
 	Key *CAKey `json:"key,omitempty"`
 
-	// CRLDistributionPoints are URLs of revocation lists to write into certificates (RFC 5280, section 4.2.1.13).
+	// CRLDistributionPoints are URLs of revocation lists to write into certificates, by http or ldap (RFC 5280, section 4.2.1.13).
 	//
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:MaxLength=2048
@@ -33,7 +33,7 @@ type CA struct {
 	// +optional
 	CRLDistributionPoints []string `json:"crlDistributionPoints,omitempty"`
 
-	// OCSPServers are URLs of OCSP responders to write into certificates (RFC 5280, section 4.2.2.1).
+	// OCSPServers are URLs of OCSP responders to write into certificates, by http (RFC 5280, section 4.2.2.1).
 	//
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:MaxLength=2048
@@ -41,7 +41,7 @@ type CA struct {
 	// +optional
 	OCSPServers []string `json:"ocspServers,omitempty"`
 
-	// IssuingCertificateURLs are URLs of the CA's own certificate to write into certificates (RFC 5280, section 4.2.2.1).
+	// IssuingCertificateURLs are URLs of the CA's own certificate to write into certificates, by http or ldap (RFC 5280, section 4.2.2.1).
 	//
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:MaxLength=2048
@@ -52,7 +52,7 @@ type CA struct {
 
 // CAKey is a CA whose key is kept outside Kubernetes.
 type CAKey struct {
-	// URI of the key: pkcs11: (RFC 7512, with module-path), awskms:, cloudkms: or azurekms:. A PIN does not belong here.
+	// URI of the key: pkcs11: (RFC 7512, with module-path or module-name), awskms:, cloudkms: or azurekms:. A PIN does not belong here.
 	//
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^(pkcs11|awskms|cloudkms|azurekms):[^\s]+$`

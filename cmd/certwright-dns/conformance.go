@@ -17,9 +17,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/conformance"
 	"github.com/certwright/certwright/signer/acme/dns01/resolver"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/conformance"
 )
 
 // conformanceFlags are the flags of the command conformance.

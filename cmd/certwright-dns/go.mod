@@ -14,6 +14,7 @@ require (
 	github.com/cloudflare/cloudflare-go v0.119.0
 	github.com/digitalocean/godo v1.236.0
 	github.com/spf13/cobra v1.10.2
+	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d
 	golang.org/x/oauth2 v0.37.0
 	google.golang.org/api v0.281.0
 )

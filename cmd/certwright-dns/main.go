@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // the public roots, as an image of one program has none
 
 	"github.com/certwright/certwright/cmd/internal/harden"
 	"github.com/certwright/certwright/version"

@@ -22,8 +22,8 @@ import (
 
 	"github.com/certwright/certwright/hack/servers"
 	"github.com/certwright/certwright/signer/acme/dns01/bind9"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/contract"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/contract"
 )
 
 // runAsProgram makes the test's own executable be certwright-dns.

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/certwright/certwright/cmd/certwright-dns/internal/provider"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/contract"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/contract"
 )
 
 const (

@@ -8,6 +8,7 @@ package faults
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,9 +35,15 @@ func TestACME(t *testing.T) {
 		roots.AppendCertsFromPEM([]byte(pebble.Server.CABundle))
 		proxy := faultproxy.Start(t, pebble.Server.URL[:len(pebble.Server.URL)-len("/dir")], &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
 		c.setSecret(t, "tsig", corev1.SecretTypeOpaque, map[string][]byte{"secret": []byte(key.Secret)})
+		gone := 0 // issued before it was emptied
+		issued := func(*testing.T) int { return gone + strings.Count(pebble.Output(), "Issued certificate serial") }
+		empty := func(t *testing.T) {
+			gone = issued(t)
+			pebble.Restart(t)
+		}
 		return system{
-			process: pebble.Process, proxy: proxy, prompt: 15 * time.Second, forgets: true,
-			faults: []fault{{name: "emptied", begin: func(t *testing.T) { pebble.Restart(t) }, end: func(t *testing.T) { trust(t, c, pebble) }}},
+			process: pebble.Process, proxy: proxy, prompt: 15 * time.Second, forgets: true, issuer: "Pebble", issued: issued,
+			faults: []fault{{name: "emptied", begin: empty, end: func(t *testing.T) { trust(t, c, pebble) }}},
 			backend: v1alpha1.Backend{
 				Name: "acme", Timeout: metav1.Duration{Duration: 5 * time.Second}, TrustAnchors: pebble.Root(t, 0),
 				ACME: &v1alpha1.ACME{

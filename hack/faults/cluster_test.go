@@ -9,7 +9,10 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,6 +41,22 @@ type cluster struct {
 	signer *servers.Process
 }
 
+// running is what goes on when the test process ends, if nobody stops it.
+var running atomic.Pointer[envtest.Environment]
+
+func TestMain(m *testing.M) {
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		if env := running.Load(); env != nil {
+			_ = env.Stop()
+		}
+		os.Exit(1)
+	}()
+	os.Exit(m.Run())
+}
+
 // startCluster starts an API server with the programs that "bin/cluster build" made, and Certwright's own.
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
@@ -53,6 +72,7 @@ func startCluster(t *testing.T) *cluster {
 		BinaryAssetsDirectory: assets[len(assets)-1],
 		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "manifests", "crds")}, ErrorIfCRDPathMissing: true,
 	}
+	running.Store(env)
 	if _, err := env.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -82,16 +102,16 @@ func startCluster(t *testing.T) *cluster {
 	}
 	program := filepath.Join(t.TempDir(), "certwright")
 	build(t, program, "../../cmd/certwright")
-	start := func(component string) *servers.Process {
+	start := func(component string, args ...string) *servers.Process {
 		health := servers.Address(t)
 		return servers.Start(t, servers.Spec{
 			Path: program,
-			Args: []string{component, "--leader-elect=false", "--namespace=" + namespace, "--metrics-bind-address=0", "--health-probe-bind-address=" + health},
+			Args: append([]string{component, "--leader-elect=false", "--namespace=" + namespace, "--metrics-bind-address=0", "--health-probe-bind-address=" + health}, args...),
 			Env:  []string{"KUBECONFIG=" + kubeconfig}, ReadyURL: "http://" + health + "/readyz",
 		})
 	}
 	start("approver")
-	c.signer = start("signer")
+	c.signer = start("signer", "--acme-solver-address=0")
 	return c
 }
 

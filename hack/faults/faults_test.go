@@ -98,7 +98,9 @@ func run(t *testing.T, name string, start func(t *testing.T, c *cluster) system)
 	c.setSigner(t, l.failover.name, s.backend, managedCA())
 	c.setSigner(t, l.control.name, managedCA())
 	startLoads(t, c, l.all()...)
-	l.settle(t)
+	if l.settle(t); t.Failed() {
+		t.Fatalf("all is not well before the first fault; the signer says:\n%s", tail(c.signer.Output()))
+	}
 	for _, f := range append(s.common(), s.faults...) {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) { s.suffer(t, f, l) })
 	}

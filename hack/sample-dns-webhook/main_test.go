@@ -24,10 +24,10 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/hack/servers"
 	"github.com/certwright/certwright/signer/acme/dns01/bind9"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/conformance"
 	"github.com/certwright/certwright/signer/acme/dns01/resolver"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/conformance"
 	"github.com/certwright/certwright/signer/remote"
 )
 
@@ -109,7 +109,7 @@ func TestClient(t *testing.T) {
 	object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "certwright-system", Name: "webhook"}, Data: map[string][]byte{"token": []byte(token), "old": []byte("old")}}
 	secrets := remote.Secrets{Reader: fake.NewClientBuilder().WithObjects(object).Build(), Namespace: "certwright-system"}
 	config := v1alpha1.DNSWebhook{URL: url, CABundle: certificate, TokenRef: &v1alpha1.SecretKeyRef{Name: "webhook", Key: "token"}}
-	w, err := webhook.New(config, secrets)
+	w, err := dnswebhook.New(config, secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,14 +128,14 @@ func TestClient(t *testing.T) {
 		t.Errorf("a zone that the server does not have: %v", err)
 	}
 	config.TokenRef = &v1alpha1.SecretKeyRef{Name: "webhook", Key: "old"}
-	if w, err = webhook.New(config, secrets); err != nil {
+	if w, err = dnswebhook.New(config, secrets); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Present(t.Context(), record); !errors.As(err, &misconfigured) || !strings.Contains(err.Error(), "Secret webhook, entry old") {
 		t.Errorf("another token: %v", err)
 	}
 	dns.Stop()
-	w, err = webhook.New(v1alpha1.DNSWebhook{URL: url, CABundle: certificate, TokenRef: &v1alpha1.SecretKeyRef{Name: "webhook", Key: "token"}}, secrets)
+	w, err = dnswebhook.New(v1alpha1.DNSWebhook{URL: url, CABundle: certificate, TokenRef: &v1alpha1.SecretKeyRef{Name: "webhook", Key: "token"}}, secrets)
 	if err != nil {
 		t.Fatal(err)
 	}

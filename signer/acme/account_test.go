@@ -22,6 +22,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/acme"
+	"github.com/certwright/certwright/signer/acme/account"
 	"github.com/certwright/certwright/signer/acme/acmetest"
 	"github.com/certwright/certwright/signer/remote"
 )
@@ -85,7 +86,7 @@ func TestAccountWhoseSecretWasDeleted(t *testing.T) {
 	t.Parallel()
 	r, _ := start(t, acmetest.PebbleConfig{})
 	req := request(t, "web.example.com")
-	r.step(t, req)
+	r.waits(t, req)
 	if err := r.cluster.Delete(t.Context(), secret(acme.AccountSecret("public", "letsencrypt"), "", nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestAccountWhoseSecretWasDeleted(t *testing.T) {
 func TestTermsOfService(t *testing.T) {
 	t.Parallel()
 	r, _ := start(t, acmetest.PebbleConfig{}, func(c *v1alpha1.ACME) { c.AcceptTerms = false })
-	checkReason(t, r.Check(t.Context()), acme.ReasonTermsNotAccepted, "acme.acceptTerms", "data:text/plain")
+	checkReason(t, r.Check(t.Context()), account.ReasonTermsNotAccepted, "acme.acceptTerms", "data:text/plain")
 	_, err := r.Sign(t.Context(), request(t, "web.example.com"))
 	trouble(t, err)
 }
@@ -111,7 +112,7 @@ func TestExternalAccountBinding(t *testing.T) {
 		}
 	}
 	r, pebble := start(t, acmetest.PebbleConfig{EAB: map[string]string{"customer-1": mac}})
-	checkReason(t, r.Check(t.Context()), acme.ReasonExternalAccountRequired, "acme.externalAccountBinding")
+	checkReason(t, r.Check(t.Context()), account.ReasonExternalAccountRequired, "acme.externalAccountBinding")
 
 	missing := newRig(t, r.cluster, pebble.Server, bound("mac"))
 	checkReason(t, missing.Check(t.Context()), remote.ReasonSecretNotFound, "eab")
@@ -122,7 +123,7 @@ func TestExternalAccountBinding(t *testing.T) {
 	}
 	wrong := newRig(t, r.cluster, pebble.Server, bound("other"))
 	err := wrong.Check(t.Context())
-	checkReason(t, err, acme.ReasonAccountRefused, "unauthorized")
+	checkReason(t, err, account.ReasonAccountRefused, "unauthorized")
 	if strings.Contains(err.Error(), "b10lLJs8") {
 		t.Error("the error holds the MAC key")
 	}
@@ -141,9 +142,9 @@ func TestAccountThatWasDeactivated(t *testing.T) {
 		t.Fatal(err)
 	}
 	under := request(t, "web.example.com")
-	r.step(t, under)
+	r.waits(t, under)
 	acmetest.Deactivate(t, pebble, r.cluster, acme.AccountSecret("public", "letsencrypt"))
-	checkReason(t, r.Check(t.Context()), acme.ReasonAccountDeactivated, "deactivated", "delete the Secret")
+	checkReason(t, r.Check(t.Context()), account.ReasonAccountDeactivated, "deactivated", "delete the Secret")
 	r.pass(10e9)
 	_, err := r.Sign(t.Context(), under)
 	trouble(t, err)
@@ -189,11 +190,11 @@ func TestImportedKeys(t *testing.T) {
 	}{
 		"ECDSA in SEC 1":   {sec1PEM, ""},
 		"RSA in PKCS #1":   {encode("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsa2048), nil), ""},
-		"Ed25519":          {edPEM, acme.ReasonAccountKeyInvalid},
-		"P-224":            {smallPEM, acme.ReasonAccountKeyInvalid},
-		"no PEM":           {[]byte("hunter2hunter2"), acme.ReasonAccountKeyInvalid},
-		"two blocks":       {append(sec1PEM[:len(sec1PEM):len(sec1PEM)], sec1PEM...), acme.ReasonAccountKeyInvalid},
-		"a certificate":    {encode("CERTIFICATE", []byte("hunter2hunter2"), nil), acme.ReasonAccountKeyInvalid},
+		"Ed25519":          {edPEM, account.ReasonAccountKeyInvalid},
+		"P-224":            {smallPEM, account.ReasonAccountKeyInvalid},
+		"no PEM":           {[]byte("hunter2hunter2"), account.ReasonAccountKeyInvalid},
+		"two blocks":       {append(sec1PEM[:len(sec1PEM):len(sec1PEM)], sec1PEM...), account.ReasonAccountKeyInvalid},
+		"a certificate":    {encode("CERTIFICATE", []byte("hunter2hunter2"), nil), account.ReasonAccountKeyInvalid},
 		"an empty entry":   {[]byte(" \n"), remote.ReasonSecretIncomplete},
 		"a Secret missing": {nil, remote.ReasonSecretNotFound},
 	} {

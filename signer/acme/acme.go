@@ -25,10 +25,10 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/acme/account"
 	"github.com/certwright/certwright/signer/acme/challenge"
 	"github.com/certwright/certwright/signer/acme/order"
 	"github.com/certwright/certwright/signer/acme/server"
-	"github.com/certwright/certwright/signer/remote"
 )
 
 // Options are what New needs. Only Clock may be left out.
@@ -55,9 +55,8 @@ type Options struct {
 type Backend struct {
 	options Options
 	server  *server.Server
-	secrets remote.Secrets
 	solvers solvers
-	account *keeper
+	account *account.Keeper
 	queue   queue
 	former  predecessors
 	given   experience
@@ -79,9 +78,6 @@ func New(o Options) (*Backend, error) {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
-	if err := checkAccount(o.ACME); err != nil {
-		return nil, err
-	}
 	made, err := newSolvers(o.ACME.Solvers, o.NewSolver)
 	if err != nil {
 		return nil, err
@@ -90,23 +86,33 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{
+	keeper, err := account.New(account.Options{
+		Client: o.Client, Reader: o.Reader, Namespace: o.Namespace, Secret: AccountSecret(o.Signer, o.Backend), Config: o.ACME, Server: s,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Backend{
 		options: o,
 		server:  s,
-		secrets: remote.Secrets{Reader: o.Client, Namespace: o.Namespace},
+		account: keeper,
 		solvers: made,
 		queue:   queue{clock: o.Clock, pace: rate.NewLimiter(ordersPerSecond, ordersAtOnce)},
 		former:  predecessors{},
 		given:   experience{clock: o.Clock},
-	}
-	b.account = newKeeper(b)
-	return b, nil
+	}, nil
 }
 
 // Close implements io.Closer.
 func (b *Backend) Close() error {
 	b.server.Close()
-	return nil
+	var errs []error
+	for _, s := range b.solvers {
+		if c, ok := s.Solver.(io.Closer); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // AccountSecret is the name of the Secret that holds the key of the account which Certwright makes for a backend. A backend's
@@ -129,7 +135,7 @@ func (b *Backend) Check(ctx context.Context) error {
 	if profile := b.options.ACME.Profile; profile != "" && !server.HasProfile(directory, profile) {
 		return unknownProfile(directory, profile)
 	}
-	if err := b.account.verify(ctx); err != nil {
+	if err := b.account.Verify(ctx); err != nil {
 		return err
 	}
 	for _, s := range b.solvers {
@@ -142,16 +148,11 @@ func (b *Backend) Check(ctx context.Context) error {
 	return b.given.warning()
 }
 
-// Reasons of the *signer.CheckError that Check returns, beside those of package remote.
+// Reasons of the *signer.CheckError that Check returns, beside those of packages account and remote.
 const (
-	ReasonServerUnreachable       = "ServerUnreachable"       // the directory cannot be read
-	ReasonProfileUnknown          = "ProfileUnknown"          // the server has no such profile
-	ReasonTermsNotAccepted        = "TermsNotAccepted"        // the server has terms, and nobody accepted them
-	ReasonExternalAccountRequired = "ExternalAccountRequired" // the server wants an external account binding
-	ReasonAccountDeactivated      = "AccountDeactivated"      // the account was deactivated or revoked
-	ReasonAccountRefused          = "AccountRefused"          // the server refuses to register the account
-	ReasonAccountKeyInvalid       = "AccountKeyInvalid"       // what should be the account's key is none
-	ReasonLifetimeTooLong         = "LifetimeTooLong"         // the server gives longer lifetimes than are granted
+	ReasonServerUnreachable = "ServerUnreachable" // the directory cannot be read
+	ReasonProfileUnknown    = "ProfileUnknown"    // the server has no such profile
+	ReasonLifetimeTooLong   = "LifetimeTooLong"   // the server gives longer lifetimes than are granted
 )
 
 func unknownProfile(d server.Directory, profile string) error {

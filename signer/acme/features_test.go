@@ -87,7 +87,7 @@ func TestServerThatWantsToBeLeftAlone(t *testing.T) {
 	t.Parallel()
 	r, _, proxy := behind(t, acmetest.PebbleConfig{})
 	req := request(t, "web.example.com")
-	r.step(t, req)
+	r.waits(t, req)
 	for status, wanted := range map[int]string{http.StatusTooManyRequests: "429", http.StatusServiceUnavailable: "503"} {
 		proxy.Break(faultproxy.Answer(status, http.Header{"Retry-After": {"90"}}, ""))
 		r.pass(time.Minute)
@@ -256,9 +256,9 @@ func TestSlowValidation(t *testing.T) {
 	for range 20 {
 		req := request(t, "web.example.com")
 		began := time.Now()
-		r.step(t, req)
+		r.waits(t, req)
 		r.pass(time.Second)
-		r.step(t, req)
+		r.waits(t, req)
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("two calls took %s", took)
 		}

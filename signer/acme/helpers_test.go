@@ -14,7 +14,6 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -92,8 +91,8 @@ func (r *rig) eventually(t testing.TB, req csr.Request) ([]*x509.Certificate, er
 	}
 }
 
-// step signs once, and returns what the backend waits for.
-func (r *rig) step(t testing.TB, req csr.Request) *signer.PendingError {
+// waits signs once, and checks that the backend needs time.
+func (r *rig) waits(t testing.TB, req csr.Request) {
 	t.Helper()
 	_, err := r.Sign(t.Context(), req)
 	var pending *signer.PendingError
@@ -103,7 +102,6 @@ func (r *rig) step(t testing.TB, req csr.Request) *signer.PendingError {
 	if pending.After <= 0 || pending.Reason == "" {
 		t.Errorf("pending for %s with the reason %q", pending.After, pending.Reason)
 	}
-	return pending
 }
 
 // pass lets time pass.
@@ -175,5 +173,3 @@ func unfit(t *testing.T) map[string]unfitRequest {
 		"all at once, by name": {of(x509.CertificateRequest{EmailAddresses: []string{"ops@example.com"}, Subject: pkix.Name{Country: []string{"NO"}, SerialNumber: "7"}}), []string{"emailAddresses", "countries", "serialNumbers", "dnsNames"}},
 	}
 }
-
-func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }

@@ -112,7 +112,7 @@ func (w *work) notOpened(ctx context.Context, err error) error {
 	switch {
 	case e.Fault == server.FaultRequest:
 		return w.refuse(ctx, "dnsNames or ipAddresses refused: "+e.Error())
-	case e.Problem == problemUnauthorized:
+	case e.Problem == server.ProblemUnauthorized:
 		return w.trouble(err)
 	case e.Fault == server.FaultPassing:
 		return w.failed(ctx, e.Error())

@@ -114,7 +114,7 @@ func TestServerForgetsEverything(t *testing.T) {
 	if _, err := r.sign(t, done); err != nil {
 		t.Fatal(err)
 	}
-	r.step(t, under)
+	r.waits(t, under)
 	pebble.Restart(t)
 	for name, req := range map[string]csr.Request{"under way": under, "new": request(t, "api.example.com")} {
 		chain, err := r.eventually(t, req)

@@ -52,7 +52,7 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	if err := b.queue.mayAsk(); err != nil {
 		return nil, err
 	}
-	account, err := b.account.get(ctx)
+	account, err := b.account.Get(ctx)
 	if err != nil {
 		return nil, b.queue.heed(err)
 	}
@@ -81,7 +81,7 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 
 // Holds implements signer.Holder: whether there is an order for the request.
 func (b *Backend) Holds(ctx context.Context, req csr.Request) (bool, error) {
-	private, _, err := b.account.key(ctx)
+	private, _, err := b.account.Key(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -162,8 +162,8 @@ func (w *work) read(ctx context.Context, err error) error {
 
 // trouble heeds what went wrong at the server: nothing that says anything about the request.
 func (w *work) trouble(err error) error {
-	if e := (*server.Error)(nil); errors.As(err, &e) && (e.Fault == server.FaultAccount || e.Problem == problemUnauthorized) {
-		w.Backend.account.forget() // it is looked up again, and registered again should it be gone
+	if e := (*server.Error)(nil); errors.As(err, &e) && (e.Fault == server.FaultAccount || e.Problem == server.ProblemUnauthorized) {
+		w.Backend.account.Forget() // it is looked up again, and registered again should it be gone
 	}
 	return w.queue.heed(err)
 }

@@ -67,7 +67,7 @@ const (
 // ErrTrying is returned for calls to something that is being tried by another one.
 var ErrTrying = errors.New("it was down and is being tried by another request")
 
-// DownError is returned for calls to something that is down.
+// DownError is returned for calls to something that is down. It does not wrap the reason, which was about another call.
 type DownError struct {
 	Since time.Time
 	// Reason is the error that took it down, or of the last probe.
@@ -77,7 +77,6 @@ type DownError struct {
 func (e *DownError) Error() string {
 	return fmt.Sprintf("down since %s: %v", e.Since.UTC().Format(time.RFC3339), e.Reason)
 }
-func (e *DownError) Unwrap() error { return e.Reason }
 
 // Breaker stands before one thing that may fail. It is safe for concurrent use.
 type Breaker struct {

@@ -103,7 +103,7 @@ func TestNoCallsWhileDownAndOneWhileProbing(t *testing.T) {
 	p.down(t)
 	p.pass(time.Hour) // time alone does not let a call through
 	var down *DownError
-	if _, err := p.Begin(); !errors.As(err, &down) || !errors.Is(err, errSealed) || !down.Since.Equal(start) {
+	if _, err := p.Begin(); !errors.As(err, &down) || !errors.Is(down.Reason, errSealed) || errors.Is(err, errSealed) || !down.Since.Equal(start) {
 		t.Errorf("error %v, want that it is down since %s, and why", err, start)
 	}
 	p.Probed(nil)

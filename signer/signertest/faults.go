@@ -118,7 +118,7 @@ func (f Front) inTrouble(t *testing.T) {
 		chain, err := f.once(t, req)
 		var pending *signer.PendingError
 		if errors.As(err, &pending) && time.Now().Before(deadline) {
-			time.Sleep(min(max(pending.After, 0), time.Second))
+			<-time.After(min(max(pending.After, 0), time.Second))
 			continue
 		}
 		if err == nil || errors.As(err, &pending) || isPermanent(err) {
@@ -159,7 +159,7 @@ func (f Front) recovers(t *testing.T) {
 		if isPermanent(err) || time.Now().After(deadline) {
 			t.Fatalf("after the fault Sign returns %d certificates and the error %v", len(chain), err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/certwright/certwright/signer/vault/session"
 )
 
 // Check implements signer.Checker: Vault is up and unsealed, the login works, its policy allows the role to be used, and the
@@ -33,22 +35,21 @@ func (b *Backend) Check(ctx context.Context) error {
 
 // health asks whether Vault could serve. A standby that forwards can.
 func (b *Backend) health(ctx context.Context) error {
-	resp, err := b.api.request(ctx, http.MethodGet, "v1/sys/health", "", "", nil)
+	code, err := b.vault.Health(ctx)
 	if err != nil {
-		return unanswered(err)
+		return session.Unanswered(err)
 	}
-	_ = resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusTooManyRequests, statusStandby: // active, standby, performance standby
+	switch code {
+	case http.StatusOK, http.StatusTooManyRequests, session.StatusStandby: // active, standby, performance standby
 		return nil
-	case statusNotInitialized:
-		return trouble(reasonNotReady, "Vault is not initialized: initialize and unseal it")
-	case statusSecondary:
-		return trouble(reasonNotReady, "Vault is a secondary of disaster recovery: let vault.url lead to the primary")
+	case session.StatusNotInitialized:
+		return session.Trouble(session.ReasonNotReady, "Vault is not initialized: initialize and unseal it")
+	case session.StatusSecondary:
+		return session.Trouble(session.ReasonNotReady, "Vault is a secondary of disaster recovery: let vault.url lead to the primary")
 	case http.StatusServiceUnavailable:
-		return trouble(reasonSealed, "Vault is sealed: unseal it")
+		return session.Trouble(session.ReasonSealed, "Vault is sealed: unseal it")
 	}
-	return trouble(reasonUnavailable, "Vault answered %d at sys/health", resp.StatusCode)
+	return session.Trouble(session.ReasonUnavailable, "Vault answered %d at sys/health", code)
 }
 
 // permitted asks what the token may do at the path that signs.
@@ -57,17 +58,15 @@ func (b *Backend) permitted(ctx context.Context) error {
 		Capabilities []string `json:"capabilities"`
 	}
 	path := b.path("sign")
-	err := b.session.do(ctx, func(token string) error {
-		return b.api.call(ctx, http.MethodPost, "sys/capabilities-self", token, map[string][]string{"paths": {path}}, &answer)
-	})
-	if status(err) == http.StatusForbidden {
-		return trouble(reasonTokenRefused, "%w: the token was revoked or has expired, or its policies do not allow update on sys/capabilities-self, as the policy default does", err)
+	err := b.vault.Call(ctx, http.MethodPost, "sys/capabilities-self", map[string][]string{"paths": {path}}, &answer)
+	if session.Status(err) == http.StatusForbidden {
+		return session.Trouble(reasonTokenRefused, "%w: the token was revoked or has expired, or its policies do not allow update on sys/capabilities-self, as the policy default does", err)
 	}
 	if err != nil {
 		return b.explain(err)
 	}
 	if !slices.ContainsFunc(answer.Capabilities, func(c string) bool { return c == "update" || c == "root" }) {
-		return trouble(reasonDenied, "Vault's policy for this login does not allow update on %s: %q is what it allows", path, answer.Capabilities)
+		return session.Trouble(reasonDenied, "Vault's policy for this login does not allow update on %s: %q is what it allows", path, answer.Capabilities)
 	}
 	return nil
 }
@@ -80,7 +79,7 @@ func (b *Backend) TrustAnchors(ctx context.Context) ([]*x509.Certificate, error)
 		return nil, err
 	}
 	if a.root == nil {
-		return nil, trouble(reasonRootUnknown, "Vault does not know the root above its CA %q: import it to %s/issuers/import/cert, or set the backend's trustAnchors", a.chain[0].Subject, b.mount)
+		return nil, session.Trouble(reasonRootUnknown, "Vault does not know the root above its CA %q: import it to %s/issuers/import/cert, or set the backend's trustAnchors", a.chain[0].Subject, b.mount)
 	}
 	return []*x509.Certificate{a.root}, nil
 }
@@ -102,15 +101,15 @@ func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
 
 // explainIssuer says what a failed call to read the issuing CA means, which needs no token.
 func (b *Backend) explainIssuer(err error) error {
-	switch code := status(err); {
+	switch code := session.Status(err); {
 	case code == http.StatusForbidden || code == http.StatusNotFound:
-		return trouble(reasonPathNotFound, "%w: is a PKI secrets engine mounted at %q, in that namespace?", err, b.mount)
-	case code != 0 && said(err).refused():
-		return trouble(reasonNoIssuer, "%w: the PKI secrets engine at %s needs a CA", err, b.mount)
+		return session.Trouble(reasonPathNotFound, "%w: is a PKI secrets engine mounted at %q, in that namespace?", err, b.mount)
+	case code != 0 && session.Said(err).Refused():
+		return session.Trouble(reasonNoIssuer, "%w: the PKI secrets engine at %s needs a CA", err, b.mount)
 	}
 	return b.explain(err)
 }
 
 func expired(at time.Time) error {
-	return trouble(reasonCAExpired, "Vault's issuing CA expired at %s: renew it", at.UTC().Format(time.RFC3339))
+	return session.Trouble(reasonCAExpired, "Vault's issuing CA expired at %s: renew it", at.UTC().Format(time.RFC3339))
 }

@@ -110,9 +110,18 @@ func clientCertificate(t *testing.T) (cert, key string) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
-// kubernetesAuth sets up a login with a service account's token, against a stand-in for the API server that answers
-// TokenReviews. It returns the folder with the token. The whole way is taken in e2e.
+// kubernetesAuth sets up a login with a service account's token. It returns the folder with the token.
 func (s *vaultServer) kubernetesAuth(t *testing.T) (v1alpha1.VaultAuth, string) {
+	t.Helper()
+	s.try(t, http.MethodPost, "sys/auth/kubernetes", `{"type":"kubernetes"}`)
+	s.do(t, http.MethodPost, "auth/kubernetes/role/certwright",
+		`{"bound_service_account_names":"certwright-signer","bound_service_account_namespaces":"certwright-system","audience":"vault","token_policies":"certwright","token_ttl":"1h"}`)
+	return s.standInReviewer(t)
+}
+
+// standInReviewer has Vault ask a stand-in for the API server that answers TokenReviews: the whole way is taken in e2e. It returns
+// the login, and the folder with the token.
+func (s *vaultServer) standInReviewer(t *testing.T) (v1alpha1.VaultAuth, string) {
 	t.Helper()
 	jwt := serviceAccountToken(t)
 	reviewer := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -127,19 +136,16 @@ func (s *vaultServer) kubernetesAuth(t *testing.T) (v1alpha1.VaultAuth, string) 
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
 			"status": map[string]any{"authenticated": review.Spec.Token == jwt, "audiences": []string{"vault"}, "user": map[string]any{
-				"username": "system:serviceaccount:certwright:certwright-signer", "uid": "6f1d8a52", "groups": []string{"system:serviceaccounts"},
+				"username": "system:serviceaccount:certwright-system:certwright-signer", "uid": "6f1d8a52", "groups": []string{"system:serviceaccounts"},
 			}},
 		})
 	}))
 	t.Cleanup(reviewer.Close)
-	s.try(t, http.MethodPost, "sys/auth/kubernetes", `{"type":"kubernetes"}`)
 	config, err := json.Marshal(map[string]any{"kubernetes_host": reviewer.URL, "kubernetes_ca_cert": encode(reviewer.Certificate()), "token_reviewer_jwt": jwt, "disable_local_ca_jwt": true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.do(t, http.MethodPost, "auth/kubernetes/config", string(config))
-	s.do(t, http.MethodPost, "auth/kubernetes/role/certwright",
-		`{"bound_service_account_names":"certwright-signer","bound_service_account_namespaces":"certwright","audience":"vault","token_policies":"certwright","token_ttl":"1h"}`)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "vault"), []byte(jwt+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -159,8 +165,8 @@ func serviceAccountToken(t *testing.T) string {
 	}
 	now := time.Now().Unix()
 	text := segment(map[string]string{"alg": "ES256", "typ": "JWT"}) + "." + segment(map[string]any{
-		"iss": "https://kubernetes.default.svc", "aud": []string{"vault"}, "sub": "system:serviceaccount:certwright:certwright-signer", "iat": now, "nbf": now, "exp": now + 3600,
-		"kubernetes.io": map[string]any{"namespace": "certwright", "serviceaccount": map[string]string{"name": "certwright-signer", "uid": "6f1d8a52"}},
+		"iss": "https://kubernetes.default.svc", "aud": []string{"vault"}, "sub": "system:serviceaccount:certwright-system:certwright-signer", "iat": now, "nbf": now, "exp": now + 3600,
+		"kubernetes.io": map[string]any{"namespace": "certwright-system", "serviceaccount": map[string]string{"name": "certwright-signer", "uid": "6f1d8a52"}},
 	})
 	digest := sha256.Sum256([]byte(text))
 	r, sig, err := ecdsa.Sign(rand.Reader, signertest.Key(t, "ECDSA-P256").(*ecdsa.PrivateKey), digest[:])

@@ -48,7 +48,7 @@ func (b *Backend) fit(gives *x509.Certificate, req csr.Request) error {
 	}
 	bits, extended, err := csr.X509Usages(req.Usages)
 	if err != nil {
-		return nil
+		return permanent("usages: %w", err)
 	}
 	more := slices.DeleteFunc(slices.Clone(gives.ExtKeyUsage), func(e x509.ExtKeyUsage) bool { return slices.Contains(extended, e) })
 	if extra := csr.UsageNames(gives.KeyUsage&^bits, more); len(extra) > 0 {

@@ -10,12 +10,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/certwright/certwright/signer/remote"
+	"github.com/certwright/certwright/signer/vault/session"
 )
 
 const (
@@ -74,7 +74,7 @@ func (i *issuer) get(ctx context.Context) (authority, error) {
 	defer i.mu.Unlock()
 	now := i.backend.clock.Now()
 	if err != nil {
-		err = unanswered(err)
+		err = session.Unanswered(err)
 		if known.chain != nil {
 			i.next = now.Add(issuerPause)
 			return known, nil
@@ -122,19 +122,19 @@ func (b *Backend) readIssuer(ctx context.Context) (authority, error) {
 	}
 	ref := cmp.Or(role.IssuerRef, "default")
 	if checkName(ref, "") != nil {
-		return authority{}, trouble(reasonNoIssuer, "Vault's role %q names the issuer %q, which is no plain name", b.role, remote.Bound(ref))
+		return authority{}, session.Trouble(reasonNoIssuer, "Vault's role %q names the issuer %q, which is no plain name", b.role, remote.Bound(ref))
 	}
 	path := b.mount + "/issuer/" + ref + "/json"
 	var answer struct {
 		Certificate string   `json:"certificate"`
 		CAChain     []string `json:"ca_chain"`
 	}
-	if err := b.api.call(ctx, http.MethodGet, path, "", nil, &answer); err != nil {
+	if err := b.vault.Read(ctx, path, &answer); err != nil {
 		return authority{}, b.explainIssuer(err)
 	}
 	certs, err := parseAll(append([]string{answer.Certificate}, answer.CAChain...))
 	if err != nil {
-		return authority{}, trouble(reasonNoIssuer, "reading what Vault answered at %s: %w", path, err)
+		return authority{}, session.Trouble(reasonNoIssuer, "reading what Vault answered at %s: %w", path, err)
 	}
 	chain, root := climb(certs[0], certs)
 	return authority{chain: chain, root: root, gives: role.gives(), read: b.clock.Now()}, nil

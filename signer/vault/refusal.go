@@ -4,24 +4,16 @@
 package vault
 
 import (
-	"errors"
 	"net/http"
 	"regexp"
 
-	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/vault/session"
 )
 
-// Reasons of the *signer.CheckError that this package returns.
+// Reasons of the *signer.CheckError that this package returns beside those of session.
 const (
-	reasonUnreachable  = "VaultUnreachable"
-	reasonSealed       = "VaultSealed"
-	reasonNotReady     = "VaultNotReady"
-	reasonRateLimited  = "VaultRateLimited"
-	reasonUnavailable  = "VaultUnavailable"
-	reasonLoginFailed  = "VaultLoginFailed"
-	reasonTokenFile    = "VaultTokenFileMissing" //nolint:gosec // no token
-	reasonTokenRefused = "VaultTokenRefused"     //nolint:gosec // no token
 	reasonDenied       = "VaultPermissionDenied"
+	reasonTokenRefused = "VaultTokenRefused" //nolint:gosec // no token
 	reasonRoleNotFound = "VaultRoleNotFound"
 	reasonPathNotFound = "VaultPathNotFound"
 	reasonNoIssuer     = "VaultIssuerNotFound"
@@ -58,61 +50,26 @@ var (
 
 // explain says what a failed call to sign means: never by a request's choice more than for that request.
 func (b *Backend) explain(err error) error {
-	no := said(err)
+	no := session.Said(err)
 	if no == nil {
-		return unanswered(err)
+		return session.Unanswered(err)
 	}
-	switch code := no.status; {
-	case code == http.StatusBadRequest && unknownRole.MatchString(no.words):
-		return trouble(reasonRoleNotFound, "%w: create the role %q at %s/roles/%s, or set vault.role", err, b.role, b.mount, b.role)
-	case (code == http.StatusBadRequest || code == http.StatusInternalServerError) && noIssuer.MatchString(no.words):
-		return trouble(reasonNoIssuer, "%w: the PKI secrets engine at %s needs a CA", err, b.mount)
+	switch code := no.Code; {
+	case code == http.StatusBadRequest && unknownRole.MatchString(no.Words):
+		return session.Trouble(reasonRoleNotFound, "%w: create the role %q at %s/roles/%s, or set vault.role", err, b.role, b.mount, b.role)
+	case (code == http.StatusBadRequest || code == http.StatusInternalServerError) && noIssuer.MatchString(no.Words):
+		return session.Trouble(reasonNoIssuer, "%w: the PKI secrets engine at %s needs a CA", err, b.mount)
 	case code == http.StatusBadRequest:
 		for _, r := range refusals {
-			if r.words.MatchString(no.words) {
-				return permanent("%s: Vault's role %q refuses it: %s", r.field, b.role, no.words)
+			if r.words.MatchString(no.Words) {
+				return permanent("%s: Vault's role %q refuses it: %s", r.field, b.role, no.Words)
 			}
 		}
-		return trouble(reasonRefused, "%w", err)
+		return session.Trouble(reasonRefused, "%w", err)
 	case code == http.StatusForbidden:
-		return trouble(reasonDenied, "%w: the token's policy must allow update on %s", err, b.path("sign"))
+		return session.Trouble(reasonDenied, "%w: the token's policy must allow update on %s", err, b.path("sign"))
 	case code == http.StatusNotFound:
-		return trouble(reasonPathNotFound, "%w: is a PKI secrets engine mounted at %q, in that namespace?", err, b.mount)
+		return session.Trouble(reasonPathNotFound, "%w: is a PKI secrets engine mounted at %q, in that namespace?", err, b.mount)
 	}
-	return unavailable(no)
-}
-
-// unanswered gives the reason to an error that is no answer of Vault's, unless it has one.
-func unanswered(err error) error {
-	if has := (*signer.CheckError)(nil); errors.As(err, &has) {
-		return err
-	}
-	return trouble(reasonUnreachable, "asking Vault: %w", err)
-}
-
-// unavailable explains the answers that no request and no configuration is at fault for.
-func unavailable(no *answerError) error {
-	switch no.status {
-	case http.StatusTooManyRequests:
-		return trouble(reasonRateLimited, "%w: a rate limit quota was reached", no)
-	case http.StatusServiceUnavailable:
-		if no.words == "Vault is sealed" {
-			return trouble(reasonSealed, "%w: unseal it", no)
-		}
-	case statusSecondary, statusStandby:
-		return trouble(reasonNotReady, "%w: it is a standby that does not forward requests: let vault.url lead to the active node", no)
-	}
-	return trouble(reasonUnavailable, "%w", no)
-}
-
-// loginError explains why a login did not work.
-func loginError(err error) error {
-	no := said(err)
-	switch {
-	case no == nil:
-		return trouble(reasonUnreachable, "logging in to Vault: %w", err)
-	case no.refused() || (no.status == http.StatusInternalServerError && no.words != ""): // as for an unknown secret ID
-		return trouble(reasonLoginFailed, "logging in to Vault: %w", err)
-	}
-	return unavailable(no)
+	return session.Unavailable(no)
 }

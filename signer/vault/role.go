@@ -9,6 +9,8 @@ import (
 	"crypto/x509/pkix"
 	"net/http"
 	"strings"
+
+	"github.com/certwright/certwright/signer/vault/session"
 )
 
 // role is what is of interest of a role's settings. The zero value is a role that the token may not read.
@@ -34,14 +36,12 @@ type role struct {
 // readRole reads the role's settings, if the token may.
 func (b *Backend) readRole(ctx context.Context) (role, error) {
 	var r role
-	err := b.session.do(ctx, func(token string) error {
-		return b.api.call(ctx, http.MethodGet, b.path("roles"), token, nil, &r)
-	})
+	err := b.vault.Call(ctx, http.MethodGet, b.path("roles"), nil, &r)
 	switch {
-	case status(err) == http.StatusForbidden:
+	case session.Status(err) == http.StatusForbidden:
 		return role{}, nil
-	case status(err) == http.StatusNotFound && !strings.HasPrefix(said(err).words, "no handler for route"):
-		return role{}, trouble(reasonRoleNotFound, "%w: create the role %q there, or set vault.role and vault.path", err, b.role)
+	case session.Status(err) == http.StatusNotFound && !strings.HasPrefix(session.Said(err).Words, "no handler for route"):
+		return role{}, session.Trouble(reasonRoleNotFound, "%w: create the role %q there, or set vault.role and vault.path", err, b.role)
 	case err != nil:
 		return role{}, b.explain(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
+	"github.com/certwright/certwright/signer/vault/session"
 )
 
 // Options are what New needs. Only TokenDir and Clock may be left out.
@@ -46,8 +47,7 @@ type Options struct {
 type Backend struct {
 	mount, role string
 	clock       clock.PassiveClock
-	api         *api
-	session     *session
+	vault       *session.Session
 	issuer      *issuer
 }
 
@@ -71,22 +71,18 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	method, err := newMethod(o, config.Auth)
+	made, err := session.New(session.Options{Client: o.Client, Namespace: o.Namespace, TokenDir: o.TokenDir, Vault: config, Clock: o.Clock})
 	if err != nil {
 		return nil, err
 	}
-	a, err := newAPI(config, method)
-	if err != nil {
-		return nil, err
-	}
-	b := &Backend{mount: config.Path, role: config.Role, clock: o.Clock, api: a, session: newSession(a, method, o.Clock)}
+	b := &Backend{mount: config.Path, role: config.Role, clock: o.Clock, vault: made}
 	b.issuer = newIssuer(b)
 	return b, nil
 }
 
 // Close implements io.Closer.
 func (b *Backend) Close() error {
-	b.api.client.CloseIdleConnections()
+	b.vault.Close()
 	return nil
 }
 
@@ -127,15 +123,12 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 		return nil, err
 	}
 	var answer signAnswer
-	err = b.session.do(ctx, func(token string) error {
-		return b.api.call(ctx, http.MethodPost, b.path("sign"), token, newSignRequest(req, ttl), &answer)
-	})
-	if err != nil {
+	if err := b.vault.Call(ctx, http.MethodPost, b.path("sign"), newSignRequest(req, ttl), &answer); err != nil {
 		return nil, b.explain(err)
 	}
 	chain, err := answer.chain()
 	if err != nil {
-		return nil, trouble(reasonUnavailable, "reading what Vault answered at %s: %w", b.path("sign"), err)
+		return nil, session.Trouble(session.ReasonUnavailable, "reading what Vault answered at %s: %w", b.path("sign"), err)
 	}
 	if !b.issuer.signed(chain[0]) {
 		b.issuer.doubt()
@@ -164,10 +157,6 @@ func (b *Backend) path(folder string) string { return b.mount + "/" + folder + "
 
 func permanent(format string, args ...any) error {
 	return &signer.PermanentError{Err: fmt.Errorf(format, args...)}
-}
-
-func trouble(reason, format string, args ...any) error {
-	return &signer.CheckError{Reason: reason, Err: fmt.Errorf(format, args...)}
 }
 
 // chain returns the leaf and the CA certificates above it, as far as Vault sent them, without the root.

@@ -54,7 +54,7 @@ func (m *Modules) find(u *keyuri.PKCS11) (string, error) {
 	}
 	var candidates []string
 	for _, path := range m.Named {
-		if base := filepath.Base(path); base == u.ModuleName+".so" || base == "lib"+u.ModuleName+".so" {
+		if base := filepath.Base(path); filepath.IsAbs(path) && (base == u.ModuleName+".so" || base == "lib"+u.ModuleName+".so") {
 			candidates = append(candidates, path)
 		}
 	}

@@ -61,7 +61,11 @@ func (d distribution) during(ctx context.Context, run func(context.Context) erro
 // publisher returns what publishes trust bundles in this way.
 func (d distribution) publisher(mgr ctrl.Manager) (signer.Publisher, error) {
 	if d.Distribution == trust.DistributedClusterTrustBundle {
-		return trust.NewClusterTrustBundles(mgr.GetClient(), mgr.GetAPIReader(), d.Version, clock.RealClock{})
+		publisher, err := trust.NewClusterTrustBundles(mgr.GetClient(), mgr.GetAPIReader(), d.Version, clock.RealClock{})
+		if err != nil {
+			return nil, err
+		}
+		return publisher, publisher.SetupWithManager(mgr)
 	}
 	publisher := trust.NewConfigMaps(mgr.GetClient(), clock.RealClock{})
 	return publisher, publisher.SetupWithManager(mgr)

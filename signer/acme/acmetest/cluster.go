@@ -36,6 +36,8 @@ type Cluster struct {
 	Door *httptest.Server
 	// Closed keeps the front door from knowing any route, as if routes took long to be known.
 	Closed atomic.Bool
+	// DNS makes solvers for DNS-01.
+	DNS challenge.NewSolver
 	// Answered counts the answers that the handler gave.
 	Answered atomic.Int64
 }
@@ -85,8 +87,11 @@ func (c *Cluster) Check() *http.Client {
 	})
 }
 
-// NewSolver makes solvers for HTTP-01.
+// NewSolver makes solvers.
 func (c *Cluster) NewSolver(config v1alpha1.ACMESolver) (challenge.Solver, error) {
+	if config.DNS01 != nil {
+		return c.DNS(config)
+	}
 	return http01.New(http01.Options{Client: c.Client, Namespace: Namespace, Check: c.Check()}, *config.HTTP01)
 }
 

@@ -244,6 +244,13 @@ func (b *Book) enter(secret *corev1.Secret) {
 	}
 }
 
+// Len returns how many orders are in memory.
+func (b *Book) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.orders)
+}
+
 // names returns the names of all orders.
 func (b *Book) names() []string {
 	b.mu.Lock()

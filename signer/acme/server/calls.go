@@ -185,7 +185,7 @@ func (s *Server) RenewalWindow(ctx context.Context, leaf *x509.Certificate) (sta
 		return start, end, fmt.Errorf("naming the certificate: %w", err)
 	}
 	var info acme.RenewalInfo
-	if _, err := s.get(ctx, "reading renewal information", strings.TrimRight(directory.RenewalInfo, "/")+"/"+id, &info); err != nil {
+	if err := s.get(ctx, "reading renewal information", strings.TrimRight(directory.RenewalInfo, "/")+"/"+id, &info); err != nil {
 		return start, end, err
 	}
 	if window := info.SuggestedWindow; window.End.After(window.Start) {

@@ -51,6 +51,14 @@ type Error struct {
 func (e *Error) Error() string { return e.text }
 func (e *Error) Unwrap() error { return e.err }
 
+// Problems that say more than whose fault they are (RFC 8555, section 6.7).
+const (
+	ProblemNoAccount    = "accountDoesNotExist"
+	ProblemUnauthorized = "unauthorized"
+	ProblemTerms        = "userActionRequired"
+	ProblemEAB          = "externalAccountRequired"
+)
+
 // requestFaults are problems of what is asked for (RFC 8555, section 6.7). They stay.
 var requestFaults = map[string]bool{
 	acme.ProblemTypeRejectedIdentifier: true, acme.ProblemTypeUnsupportedIdentifier: true, acme.ProblemTypeBadCSR: true,

@@ -120,7 +120,7 @@ func (s *Server) adopt(text []byte, directory Directory) {
 // with every certificate, and wait for.
 func (s *Server) fetch(ctx context.Context) ([]byte, Directory, error) {
 	var directory Directory
-	if _, err := s.get(ctx, "reading the directory", s.url, &directory); err != nil {
+	if err := s.get(ctx, "reading the directory", s.url, &directory); err != nil {
 		return nil, Directory{}, err
 	}
 	if directory.NewNonce == "" || directory.NewAccount == "" || directory.NewOrder == "" {
@@ -133,28 +133,28 @@ func (s *Server) fetch(ctx context.Context) ([]byte, Directory, error) {
 }
 
 // get reads JSON that needs no account.
-func (s *Server) get(ctx context.Context, what, url string, into any) (*Answer, error) {
+func (s *Server) get(ctx context.Context, what, url string, into any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	request.Header.Set("User-Agent", "certwright/"+version.String())
 	request.Header.Set("Accept", "application/json")
 	response, err := s.http.Do(request)
 	if err != nil {
-		return nil, failure(what, &Answer{}, err)
+		return failure(what, &Answer{}, err)
 	}
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"), s.clock.Now())}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, failure(what, answer, err)
+		return failure(what, answer, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, failure(what, answer, problemOf(response, body))
+		return failure(what, answer, problemOf(response, body))
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return nil, failure(what, answer, errors.New("the answer is not the JSON that ACME wants"))
+		return failure(what, answer, errors.New("the answer is not the JSON that ACME wants"))
 	}
-	return answer, nil
+	return nil
 }

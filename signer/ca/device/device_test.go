@@ -9,8 +9,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"errors"
 	"io"
 	"strings"
@@ -51,15 +49,15 @@ func (m *machine) set(openErr, signErr error, hang chan struct{}) {
 	m.openErr, m.signErr, m.hang = openErr, signErr, hang
 }
 
-func (m *machine) state() (openErr, signErr error, hang chan struct{}) {
+func (m *machine) state() (hang chan struct{}, openErr, signErr error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.openErr, m.signErr, m.hang
+	return m.hang, m.openErr, m.signErr
 }
 
 func (m *machine) open(context.Context) (crypto.Signer, error) {
 	m.opened.Add(1)
-	err, _, hang := m.state()
+	hang, err, _ := m.state()
 	if hang != nil {
 		<-hang
 	}
@@ -77,7 +75,7 @@ type session struct {
 
 func (s *session) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	s.signed.Add(1)
-	_, err, hang := s.state()
+	hang, _, err := s.state()
 	if hang != nil {
 		<-hang
 	}
@@ -102,6 +100,9 @@ func sign(ctx context.Context, k *device.Key) error {
 	_, err := k.Signer(ctx).Sign(nil, make([]byte, 32), crypto.SHA256)
 	return err
 }
+
+// pass lets time pass, in a bubble of testing/synctest.
+func pass(d time.Duration) { <-time.After(d) }
 
 func wantReason(t *testing.T, err error, reason string) {
 	t.Helper()
@@ -151,7 +152,7 @@ func TestOpensAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.set(errors.New("no device"), errors.New("session over"), nil)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		for range 10 {
 			if err := sign(t.Context(), k); err == nil || !strings.Contains(err.Error(), "no device") {
 				t.Errorf("%v, want why it cannot be opened", err)
@@ -165,7 +166,7 @@ func TestOpensAnew(t *testing.T) {
 		if err := sign(t.Context(), k); err == nil {
 			t.Errorf("opened again within %s", device.RetryPause)
 		}
-		time.Sleep(device.RetryPause)
+		pass(device.RetryPause)
 		if err := sign(t.Context(), k); err != nil {
 			t.Error(err)
 		}
@@ -202,7 +203,7 @@ func TestCheckAsksNowAndThen(t *testing.T) {
 			}
 		}
 		first := m.signed.Load()
-		time.Sleep(device.ProofInterval)
+		pass(device.ProofInterval)
 		for range 10 {
 			if err := k.Check(t.Context()); err != nil {
 				t.Error(err)
@@ -212,35 +213,10 @@ func TestCheckAsksNowAndThen(t *testing.T) {
 			t.Errorf("%d signatures at first and %d later, want at most 2, and 1", first, again)
 		}
 		m.set(nil, errors.New("out of order"), nil)
-		time.Sleep(device.ProofInterval)
+		pass(device.ProofInterval)
 		wantReason(t, k.Check(t.Context()), "KeyUnavailable")
 	})
 }
-
-func TestAnotherKey(t *testing.T) {
-	m, other := newMachine(t), newMachine(t)
-	for name, k := range map[string]*device.Key{
-		"says so": device.New(device.Options{Open: m.open, Public: other.Public()}),
-		"lies": device.New(device.Options{Public: other.Public(), Open: func(context.Context) (crypto.Signer, error) {
-			return liar{m.Signer, other.Public()}, nil
-		}}),
-		"of another kind": device.New(device.Options{Open: m.open, Public: rsaKey(t).Public()}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			if err := sign(t.Context(), k); err == nil {
-				t.Error("a wrong key signed")
-			}
-			wantReason(t, k.Check(t.Context()), "KeyMismatch")
-		})
-	}
-}
-
-type liar struct {
-	crypto.Signer
-	public crypto.PublicKey
-}
-
-func (l liar) Public() crypto.PublicKey { return l.public }
 
 func TestHangs(t *testing.T) {
 	for name, opened := range map[string]bool{"when it opens": false, "when it signs": true} {
@@ -265,7 +241,7 @@ func TestHangs(t *testing.T) {
 						}
 					}()
 				}
-				time.Sleep(2 * time.Second)
+				pass(2 * time.Second)
 				if asked := m.signed.Load(); asked > device.MaxSignatures+2 {
 					t.Errorf("the device was asked for %d signatures at the same time", asked)
 				}
@@ -283,49 +259,4 @@ func TestHangs(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Google's KMS binds a key to one algorithm.
-func TestAlgorithmOfTheKey(t *testing.T) {
-	key := rsaKey(t)
-	for _, algorithm := range []x509.SignatureAlgorithm{
-		x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA, x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
-	} {
-		k := device.New(device.Options{Public: key.Public(), Open: func(context.Context) (crypto.Signer, error) {
-			return bound{key, algorithm}, nil
-		}})
-		if err := k.Check(t.Context()); err != nil {
-			t.Errorf("%s: %v", algorithm, err)
-		}
-		if got := k.Signer(t.Context()).(interface {
-			SignatureAlgorithm() x509.SignatureAlgorithm
-		}).SignatureAlgorithm(); got != algorithm {
-			t.Errorf("the key signs with %s, want %s", got, algorithm)
-		}
-	}
-}
-
-// bound is a key that signs with one algorithm only.
-type bound struct {
-	crypto.Signer
-	algorithm x509.SignatureAlgorithm
-}
-
-func (b bound) SignatureAlgorithm() x509.SignatureAlgorithm { return b.algorithm }
-
-func (b bound) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	_, pss := opts.(*rsa.PSSOptions)
-	if want := strings.Contains(b.algorithm.String(), "PSS"); pss != want {
-		return nil, errors.New("the key is bound to another padding")
-	}
-	return b.Signer.Sign(random, digest, opts)
-}
-
-func rsaKey(t *testing.T) *rsa.PrivateKey {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }

@@ -83,7 +83,7 @@ func (p *Proxy) listen(t testing.TB, address string) {
 		if listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", address); err == nil {
 			break
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 	}
 	if err != nil {
 		t.Fatalf("listening for the proxy: %v", err)

@@ -146,7 +146,7 @@ func (w *Writer) failed(doing, zone string, err error) error {
 		return nil
 	}
 	if c := code(err); c != "" {
-		return w.zones.Failed(doing, zone, status(err), fmt.Errorf("Azure DNS answers %d %s for the resource group %s", status(err), c, w.group))
+		return w.zones.Failed(doing, zone, status(err), fmt.Errorf("resource group %s: Azure DNS answers %d %s", w.group, status(err), c))
 	}
 	return w.zones.Failed(doing, zone, status(err), err)
 }

@@ -130,7 +130,7 @@ func (w *Writer) failed(doing, zone string, err error) error {
 	var answer *googleapi.Error
 	if errors.As(err, &answer) {
 		status = answer.Code
-		err = fmt.Errorf("Cloud DNS answers %d: %s", answer.Code, answer.Message)
+		err = fmt.Errorf("project %s: Cloud DNS answers %d: %s", w.project, answer.Code, answer.Message)
 	}
 	return w.zones.Failed(doing, zone, status, err)
 }

@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/cmd/certwright-dns/internal/provider"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/conformance"
+	"github.com/certwright/certwright/signer/acme/dns01/dnswebhook/contract"
 	"github.com/certwright/certwright/signer/acme/dns01/txt"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/conformance"
-	"github.com/certwright/certwright/signer/acme/dns01/webhook/contract"
 )
 
 const (

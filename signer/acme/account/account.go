@@ -1,19 +1,14 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package acme
+// Package account keeps the account of an ACME backend (RFC 8555, section 7.3): its key in a Secret, its URL at the server, where
+// it is registered when it is needed first.
+package account
 
 import (
-	"cmp"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/mail"
@@ -32,6 +27,15 @@ import (
 	"github.com/certwright/certwright/signer/remote"
 )
 
+// Reasons of the *signer.CheckError that a Keeper returns, beside those of package remote.
+const (
+	ReasonTermsNotAccepted        = "TermsNotAccepted"        // the server has terms, and nobody accepted them
+	ReasonExternalAccountRequired = "ExternalAccountRequired" // the server wants an external account binding
+	ReasonAccountDeactivated      = "AccountDeactivated"      // the account was deactivated or revoked
+	ReasonAccountRefused          = "AccountRefused"          // the server refuses to register the account
+	ReasonAccountKeyInvalid       = "AccountKeyInvalid"       // what should be the account's key is none
+)
+
 // Entries of the account's Secret.
 const (
 	entryKey       = "account.key"
@@ -39,20 +43,45 @@ const (
 	entryDirectory = "directory.url"
 )
 
-// Status of an account and types of problems that say more than that a call came to nothing (RFC 8555, sections 7.1.6 and 6.7).
-const (
-	statusValid         = "valid"
-	problemNoAccount    = "accountDoesNotExist"
-	problemUnauthorized = "unauthorized"
-	problemTerms        = "userActionRequired"
-	problemEAB          = "externalAccountRequired"
-)
+// statusValid is that of an account that can order (RFC 8555, section 7.1.6).
+const statusValid = "valid"
 
-// minRSA is the size of the smallest RSA key that is fit for an account.
-const minRSA = 2048
+// Options are what New needs.
+type Options struct {
+	// Client reads Secrets of Namespace from a cache, and creates and updates that of the account. Reader reads past the cache.
+	Client client.Client
+	Reader client.Reader
+	// Namespace that the Secrets are in: Certwright's own.
+	Namespace string
+	// Secret is the name of the one that holds the account's key if Certwright makes it.
+	Secret string
+	// Config is the backend's configuration.
+	Config v1alpha1.ACME
+	// Server is where the account is.
+	Server *server.Server
+}
 
-// checkAccount checks what the configuration says of the account.
-func checkAccount(c v1alpha1.ACME) error {
+// Keeper keeps the account of a backend. It is safe for concurrent use.
+type Keeper struct {
+	options     Options
+	secrets     remote.Secrets
+	registering chan struct{}
+
+	mu      sync.Mutex
+	current server.Account
+	keySum  [sha256.Size]byte // of the key that current is for
+}
+
+// New returns a keeper. It does no I/O; the error is about the configuration and names the field.
+func New(o Options) (*Keeper, error) {
+	if err := check(o.Config); err != nil {
+		return nil, err
+	}
+	return &Keeper{options: o, secrets: remote.Secrets{Reader: o.Client, Namespace: o.Namespace}, registering: make(chan struct{}, 1)}, nil
+}
+
+// check checks what the configuration says of the account.
+func check(c v1alpha1.ACME) error {
 	for i, email := range c.Emails {
 		if address, err := mail.ParseAddress(email); err != nil || address.Address != email {
 			return fmt.Errorf("acme.emails[%d]: %q: must be a plain address such as ops@example.com", i, email)
@@ -72,21 +101,9 @@ func checkAccount(c v1alpha1.ACME) error {
 	return nil
 }
 
-// keeper keeps the account of a backend: its key in a Secret, its URL at the server.
-type keeper struct {
-	*Backend
-	registering chan struct{}
-
-	mu      sync.Mutex
-	current server.Account
-	keySum  [sha256.Size]byte // of the key that current is for
-}
-
-func newKeeper(b *Backend) *keeper { return &keeper{Backend: b, registering: make(chan struct{}, 1)} }
-
-// get returns the account, which it registers if need be.
-func (k *keeper) get(ctx context.Context) (server.Account, error) {
-	key, sum, err := k.key(ctx)
+// Get returns the account, which it registers if need be.
+func (k *Keeper) Get(ctx context.Context) (server.Account, error) {
+	key, sum, err := k.Key(ctx)
 	if err != nil {
 		return server.Account{}, err
 	}
@@ -112,35 +129,35 @@ func (k *keeper) get(ctx context.Context) (server.Account, error) {
 	return account, k.remember(ctx, account.Location)
 }
 
-func (k *keeper) known(sum [sha256.Size]byte) (server.Account, bool) {
+func (k *Keeper) known(sum [sha256.Size]byte) (server.Account, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.current, k.current.Location != "" && k.keySum == sum
 }
 
-// forget has the account looked up again before it is used next.
-func (k *keeper) forget() {
+// Forget has the account looked up again before it is used next.
+func (k *Keeper) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.current = server.Account{}
 }
 
-// verify asks the server about the account.
-func (k *keeper) verify(ctx context.Context) error {
-	k.forget()
-	_, err := k.get(ctx)
+// Verify asks the server about the account.
+func (k *Keeper) Verify(ctx context.Context) error {
+	k.Forget()
+	_, err := k.Get(ctx)
 	return err
 }
 
 // find returns the account that the key has at the server, a new one if it has none.
-func (k *keeper) find(ctx context.Context, key crypto.Signer) (server.Account, error) {
-	account, err := k.server.FindAccount(ctx, server.Account{PrivateKey: key})
-	if e := (*server.Error)(nil); errors.As(err, &e) && e.Problem == problemNoAccount {
-		if account, err = k.register(ctx, key); errors.As(err, &e) && e.Problem == problemUnauthorized {
+func (k *Keeper) find(ctx context.Context, key crypto.Signer) (server.Account, error) {
+	account, err := k.options.Server.FindAccount(ctx, server.Account{PrivateKey: key})
+	if e := (*server.Error)(nil); errors.As(err, &e) && e.Problem == server.ProblemNoAccount {
+		if account, err = k.register(ctx, key); errors.As(err, &e) && e.Problem == server.ProblemUnauthorized {
 			return server.Account{}, &signer.CheckError{Reason: ReasonAccountRefused, Err: err}
 		}
 	} else if err == nil && !slices.Equal(account.Contact, k.contacts()) && len(k.contacts()) > 0 {
-		err = k.server.SetContacts(ctx, account, k.contacts())
+		err = k.options.Server.SetContacts(ctx, account, k.contacts())
 	}
 	if err != nil {
 		return server.Account{}, accountTrouble(err)
@@ -153,12 +170,12 @@ func (k *keeper) find(ctx context.Context, key crypto.Signer) (server.Account, e
 }
 
 // register makes an account.
-func (k *keeper) register(ctx context.Context, key crypto.Signer) (server.Account, error) {
-	directory, err := k.server.Directory(ctx)
+func (k *Keeper) register(ctx context.Context, key crypto.Signer) (server.Account, error) {
+	directory, err := k.options.Server.Directory(ctx)
 	if err != nil {
 		return server.Account{}, err
 	}
-	config := k.options.ACME
+	config := k.options.Config
 	if meta := directory.Meta; meta != nil && meta.TermsOfService != "" && !config.AcceptTerms {
 		return server.Account{}, &signer.CheckError{Reason: ReasonTermsNotAccepted, Err: fmt.Errorf(
 			"acme.acceptTerms: is false: read the server's terms of service at %s and, if you agree, set it to true", remote.Bound(meta.TermsOfService))}
@@ -174,12 +191,12 @@ func (k *keeper) register(ctx context.Context, key crypto.Signer) (server.Accoun
 		}
 		eab = &server.EAB{KeyID: binding.KeyID, MACKey: strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(string(mac)), "=")}
 	}
-	return k.server.Register(ctx, server.Account{PrivateKey: key, Contact: k.contacts(), TermsOfServiceAgreed: config.AcceptTerms}, eab)
+	return k.options.Server.Register(ctx, server.Account{PrivateKey: key, Contact: k.contacts(), TermsOfServiceAgreed: config.AcceptTerms}, eab)
 }
 
-func (k *keeper) contacts() []string {
+func (k *Keeper) contacts() []string {
 	var all []string
-	for _, email := range k.options.ACME.Emails {
+	for _, email := range k.options.Config.Emails {
 		all = append(all, "mailto:"+email)
 	}
 	return all
@@ -192,11 +209,11 @@ func accountTrouble(err error) error {
 		return err
 	}
 	switch {
-	case e.Problem == problemUnauthorized:
+	case e.Problem == server.ProblemUnauthorized:
 		return &signer.CheckError{Reason: ReasonAccountDeactivated, Err: fmt.Errorf("%w; if it was deactivated, delete the Secret with its key, or set acme.accountKeyRef to another one", err)}
-	case e.Problem == problemTerms:
+	case e.Problem == server.ProblemTerms:
 		return &signer.CheckError{Reason: ReasonTermsNotAccepted, Err: err}
-	case e.Problem == problemEAB:
+	case e.Problem == server.ProblemEAB:
 		return &signer.CheckError{Reason: ReasonExternalAccountRequired, Err: err}
 	case e.Fault == server.FaultServer, e.Fault == server.FaultLimit:
 		return err
@@ -204,9 +221,9 @@ func accountTrouble(err error) error {
 	return &signer.CheckError{Reason: ReasonAccountRefused, Err: err}
 }
 
-// key returns the account's key: the imported one, or the one of our own Secret, which it makes if there is none.
-func (k *keeper) key(ctx context.Context) (crypto.Signer, [sha256.Size]byte, error) {
-	ref := k.options.ACME.AccountKeyRef
+// Key returns the account's key: the imported one, or the one of our own Secret, which it makes if there is none.
+func (k *Keeper) Key(ctx context.Context) (crypto.Signer, [sha256.Size]byte, error) {
+	ref := k.options.Config.AccountKeyRef
 	if ref == nil {
 		secret, err := k.own(ctx)
 		if err != nil {
@@ -221,18 +238,18 @@ func (k *keeper) key(ctx context.Context) (crypto.Signer, [sha256.Size]byte, err
 	return k.parse(text, ref.Name, ref.Key)
 }
 
-func (k *keeper) parse(text []byte, secret, entry string) (crypto.Signer, [sha256.Size]byte, error) {
+func (k *Keeper) parse(text []byte, secret, entry string) (crypto.Signer, [sha256.Size]byte, error) {
 	key, err := parseKey(text)
 	if err != nil {
 		return nil, [sha256.Size]byte{}, &signer.CheckError{Reason: ReasonAccountKeyInvalid, Err: fmt.Errorf(
-			"Secret %s/%s: %s: %w: it must be an RSA key of %d bits or more, or an ECDSA key, in PEM", k.options.Namespace, secret, entry, err, minRSA)}
+			"the entry %s of Secret %s/%s %w: it must be an RSA key of %d bits or more, or an ECDSA key, in PEM", entry, k.options.Namespace, secret, err, minRSA)}
 	}
 	return key, sha256.Sum256(text), nil
 }
 
 // own returns the Secret of the account that Certwright makes.
-func (k *keeper) own(ctx context.Context) (*corev1.Secret, error) {
-	name := client.ObjectKey{Namespace: k.options.Namespace, Name: AccountSecret(k.options.Signer, k.options.Backend)}
+func (k *Keeper) own(ctx context.Context) (*corev1.Secret, error) {
+	name := client.ObjectKey{Namespace: k.options.Namespace, Name: k.options.Secret}
 	var secret corev1.Secret
 	err := k.options.Client.Get(ctx, name, &secret)
 	if apierrors.IsNotFound(err) { // the cache may be behind what this process did a moment ago
@@ -260,65 +277,21 @@ func (k *keeper) own(ctx context.Context) (*corev1.Secret, error) {
 }
 
 // remember stores the account's URL with the key, for people who look there. An imported key's Secret is not ours to change.
-func (k *keeper) remember(ctx context.Context, url string) error {
-	if k.options.ACME.AccountKeyRef != nil {
+func (k *Keeper) remember(ctx context.Context, url string) error {
+	if k.options.Config.AccountKeyRef != nil {
 		return nil
 	}
 	secret, err := k.own(ctx)
 	if err != nil {
 		return err
 	}
-	if string(secret.Data[entryURL]) == url && string(secret.Data[entryDirectory]) == k.server.URL() {
+	if string(secret.Data[entryURL]) == url && string(secret.Data[entryDirectory]) == k.options.Server.URL() {
 		return nil
 	}
 	secret = secret.DeepCopy()
-	secret.Data[entryURL], secret.Data[entryDirectory] = []byte(url), []byte(k.server.URL())
+	secret.Data[entryURL], secret.Data[entryDirectory] = []byte(url), []byte(k.options.Server.URL())
 	if err := k.options.Client.Update(ctx, secret); err != nil && !apierrors.IsConflict(err) {
 		return fmt.Errorf("writing the account's URL into Secret %s/%s: %w", secret.Namespace, secret.Name, err)
 	}
 	return nil
-}
-
-func makeKey() ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making an account key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encoding an account key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-}
-
-// parseKey reads a private key in PEM: PKCS #8, PKCS #1 or SEC 1. Its errors hold nothing of it.
-func parseKey(text []byte) (crypto.Signer, error) {
-	block, rest := pem.Decode(text)
-	if block == nil || strings.TrimSpace(string(rest)) != "" {
-		return nil, errors.New("is not one block of PEM")
-	}
-	pkcs8, err8 := x509.ParsePKCS8PrivateKey(block.Bytes)
-	pkcs1, err1 := x509.ParsePKCS1PrivateKey(block.Bytes)
-	sec1, err := x509.ParseECPrivateKey(block.Bytes)
-	var key any = pkcs8
-	switch {
-	case err8 == nil:
-	case err1 == nil:
-		key = pkcs1
-	case err == nil:
-		key = sec1
-	}
-	switch key := key.(type) {
-	case *ecdsa.PrivateKey:
-		if slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, key.Curve) {
-			return key, nil
-		}
-		return nil, fmt.Errorf("is an ECDSA key of the curve %s, which ACME does not know", key.Curve.Params().Name)
-	case *rsa.PrivateKey:
-		if bits := key.N.BitLen(); bits < minRSA {
-			return nil, fmt.Errorf("is an RSA key of %d bits", bits)
-		}
-		return key, nil
-	}
-	return nil, errors.New("is " + cmp.Or(strings.ToLower(remote.Bound(block.Type)), "something") + " that is no RSA or ECDSA private key")
 }

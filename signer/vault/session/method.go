@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package vault
+package session
 
 import (
 	"bytes"
@@ -79,7 +79,7 @@ type kubernetesMethod struct {
 func (m kubernetesMethod) credentials(context.Context) (credentials, error) {
 	jwt, err := readFile(m.file)
 	if err != nil {
-		return credentials{}, trouble(reasonTokenFile, "reading the service account's token with audience %q: %w: the signer's Deployment needs a projected volume with it", m.config.Audience, err)
+		return credentials{}, Trouble(ReasonTokenFile, "reading the service account's token with audience %q: %w: the signer's Deployment needs a projected volume with it", m.config.Audience, err)
 	}
 	return credentials{path: "auth/" + m.config.Path + "/login", body: loginBody{Role: m.config.Role, JWT: jwt}}, nil
 }

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package vault
+package session
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 // login gets a token, as the one whose turn it is. Credentials that did not help are not shown again for a while, unless they
 // change: Vault locks out those who fail some times in a row (user lockout).
-func (s *session) login(ctx context.Context) (string, error) {
+func (s *Session) login(ctx context.Context) (string, error) {
 	c, err := s.method.credentials(ctx)
 	if err != nil {
 		return "", err
@@ -27,7 +27,7 @@ func (s *session) login(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		no := said(err)
+		no := Said(err)
 		err = loginError(err)
 		if no != nil && !no.away() {
 			s.banned = banned.after(now, from, err)
@@ -40,7 +40,7 @@ func (s *session) login(ctx context.Context) (string, error) {
 }
 
 // ask shows the credentials to Vault.
-func (s *session) ask(ctx context.Context, c credentials) (token, error) {
+func (s *Session) ask(ctx context.Context, c credentials) (token, error) {
 	if c.token != "" {
 		return s.lookup(ctx, c.token)
 	}
@@ -54,14 +54,14 @@ func (s *session) ask(ctx context.Context, c credentials) (token, error) {
 
 // lookup asks how long a token from a Secret lives. A token that may not ask is taken as it is: whether it is good is seen when it
 // is used.
-func (s *session) lookup(ctx context.Context, value string) (token, error) {
+func (s *Session) lookup(ctx context.Context, value string) (token, error) {
 	var found struct {
 		TTL       int64 `json:"ttl"` // in seconds, 0 for one that never ends
 		Renewable bool  `json:"renewable"`
 	}
 	before := s.clock.Now()
 	err := s.api.call(ctx, http.MethodGet, "auth/token/lookup-self", value, nil, &found)
-	if status(err) == http.StatusForbidden {
+	if Status(err) == http.StatusForbidden {
 		return token{value: value}, nil
 	}
 	if err != nil {
@@ -82,7 +82,7 @@ func lease(value string, renewable bool, seconds int64, before time.Time) token 
 
 // renew prolongs the token that is held, as the one whose turn it is, or gets a new one if it is near its last end. It returns the
 // token to use: the one that is still good, if neither works.
-func (s *session) renew(ctx context.Context) string {
+func (s *Session) renew(ctx context.Context) string {
 	s.mu.Lock()
 	old := s.held
 	s.mu.Unlock()

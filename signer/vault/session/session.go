@@ -1,7 +1,10 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package vault
+// Package session talks to Vault as somebody who is logged in: it keeps one login for all requests, renews it before it ends, and
+// makes it anew when Vault refuses it. It promises that a storm of refusals becomes no storm of logins, and that no token, secret
+// ID or JWT gets into an error, whatever Vault answers.
+package session
 
 import (
 	"context"
@@ -12,6 +15,9 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
 )
 
 const (
@@ -22,8 +28,8 @@ const (
 	earlyTime = time.Second
 )
 
-// session keeps the token of one login for all requests.
-type session struct {
+// Session keeps the token of one login for all requests. It is safe for concurrent use.
+type Session struct {
 	api    *api
 	method method
 	clock  clock.PassiveClock
@@ -65,17 +71,63 @@ func (p pause) after(now time.Time, from [sha256.Size]byte, err error) pause {
 	return next
 }
 
-func newSession(a *api, m method, c clock.PassiveClock) *session {
-	return &session{api: a, method: m, clock: c, turn: make(chan struct{}, 1)}
+// Options are what New needs.
+type Options struct {
+	// Client reads Secrets of Namespace from a cache.
+	Client client.Reader
+	// Namespace that the Secrets are in: Certwright's own.
+	Namespace string
+	// TokenDir is the folder with the service account's projected tokens.
+	TokenDir string
+	// Vault is the backend's configuration, with its paths and names checked.
+	Vault v1alpha1.Vault
+	// Clock tells the time.
+	Clock clock.PassiveClock
+}
+
+// New returns a session that has not begun. It does no I/O; the error is about the configuration and names the field.
+func New(o Options) (*Session, error) {
+	m, err := newMethod(o, o.Vault.Auth)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newAPI(o.Vault, m)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{api: a, method: m, clock: o.Clock, turn: make(chan struct{}, 1)}, nil
+}
+
+// Close closes the connections that nobody uses.
+func (s *Session) Close() { s.api.client.CloseIdleConnections() }
+
+// Call reads or writes a path as who is logged in, and decodes the answer's data into out. The error is an *AnswerError if Vault
+// answered and did not do it, and a *signer.CheckError if the login did not work.
+func (s *Session) Call(ctx context.Context, verb, path string, in, out any) error {
+	return s.do(ctx, func(token string) error { return s.api.call(ctx, verb, path, token, in, out) })
+}
+
+// Read is Call for a path that everyone may read: it needs no login.
+func (s *Session) Read(ctx context.Context, path string, out any) error {
+	return s.api.call(ctx, http.MethodGet, path, "", nil, out)
+}
+
+// Health returns the HTTP status of sys/health, which is not in any namespace.
+func (s *Session) Health(ctx context.Context) (int, error) {
+	resp, err := s.api.request(ctx, http.MethodGet, "v1/sys/health", "", "", nil)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
 }
 
 // do calls with a token, and once more with a new one if Vault refuses that.
-func (s *session) do(ctx context.Context, call func(token string) error) error {
+func (s *Session) do(ctx context.Context, call func(token string) error) error {
 	value, err := s.token(ctx)
 	if err != nil {
 		return err
 	}
-	if err = call(value); status(err) != http.StatusForbidden {
+	if err = call(value); Status(err) != http.StatusForbidden {
 		s.accepted(err)
 		return err
 	}
@@ -92,7 +144,7 @@ func (s *session) do(ctx context.Context, call func(token string) error) error {
 }
 
 // accepted ends the pause after refused tokens, if Vault did what was asked.
-func (s *session) accepted(err error) {
+func (s *Session) accepted(err error) {
 	if err == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -101,7 +153,7 @@ func (s *session) accepted(err error) {
 }
 
 // token returns one that is good, as far as is known.
-func (s *session) token(ctx context.Context) (string, error) {
+func (s *Session) token(ctx context.Context) (string, error) {
 	held, due, err := s.current(ctx)
 	if err != nil || (held != "" && !due) {
 		return held, err
@@ -129,7 +181,7 @@ func (s *session) token(ctx context.Context) (string, error) {
 
 // current returns the token that is held, if it is valid, and whether it is time to renew it. A token from a Secret is that of
 // the Secret as it is now.
-func (s *session) current(ctx context.Context) (value string, due bool, err error) {
+func (s *Session) current(ctx context.Context) (value string, due bool, err error) {
 	var now credentials
 	if m, ok := s.method.(tokenMethod); ok {
 		if now, err = m.credentials(ctx); err != nil {
@@ -147,7 +199,7 @@ func (s *session) current(ctx context.Context) (value string, due bool, err erro
 
 // replace returns a new token for one that Vault refused, or none if there is no better one. A refusal that a new login did not
 // help against is not answered with a login each time.
-func (s *session) replace(ctx context.Context, refused string) (string, error) {
+func (s *Session) replace(ctx context.Context, refused string) (string, error) {
 	if err := s.take(ctx); err != nil {
 		return "", err
 	}
@@ -175,7 +227,7 @@ func (s *session) replace(ctx context.Context, refused string) (string, error) {
 	return s.login(ctx)
 }
 
-func (s *session) take(ctx context.Context) error {
+func (s *Session) take(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
 		return nil
@@ -184,4 +236,4 @@ func (s *session) take(ctx context.Context) error {
 	}
 }
 
-func (s *session) release() { <-s.turn }
+func (s *Session) release() { <-s.turn }

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package vault
+package session
 
 import (
 	"bytes"
@@ -43,52 +43,54 @@ func newAPI(config v1alpha1.Vault, m method) (*api, error) {
 
 // What Vault answers when it is not initialized, a secondary for disaster recovery, or a performance standby.
 const (
-	statusNotInitialized = 501
-	statusSecondary      = 472
-	statusStandby        = 473
+	StatusNotInitialized = 501
+	StatusSecondary      = 472
+	StatusStandby        = 473
 )
 
-// answerError is an answer of Vault's that says no.
-type answerError struct {
-	path   string
-	status int
-	// words are Vault's own, made fit to be quoted; empty if it said nothing.
-	words string
+// AnswerError is an answer of Vault's that says no.
+type AnswerError struct {
+	// Path that was called, below /v1/.
+	Path string
+	// Code is the HTTP status.
+	Code int
+	// Words are Vault's own, made fit to be quoted; empty if it said nothing.
+	Words string
 }
 
-func (e *answerError) Error() string {
-	if e.words == "" {
-		return fmt.Sprintf("Vault answered %d at %s", e.status, e.path)
+func (e *AnswerError) Error() string {
+	if e.Words == "" {
+		return fmt.Sprintf("Vault answered %d at %s", e.Code, e.Path)
 	}
-	return fmt.Sprintf("Vault answered %d at %s: %s", e.status, e.path, e.words)
+	return fmt.Sprintf("Vault answered %d at %s: %s", e.Code, e.Path, e.Words)
 }
 
-// said returns Vault's answer to what was asked of it, or nil if the error is another one, such as that of the login before.
-func said(err error) *answerError {
+// Said returns Vault's answer to what was asked of it, or nil if the error is another one, such as that of the login before.
+func Said(err error) *AnswerError {
 	var explained *signer.CheckError
-	var e *answerError
+	var e *AnswerError
 	if errors.As(err, &explained) || !errors.As(err, &e) {
 		return nil
 	}
 	return e
 }
 
-// status returns the HTTP status of an answer that says no, or 0 if there was none.
-func status(err error) int {
-	if e := said(err); e != nil {
-		return e.status
+// Status returns the HTTP status of an answer that says no, or 0 if there was none.
+func Status(err error) int {
+	if e := Said(err); e != nil {
+		return e.Code
 	}
 	return 0
 }
 
 // away reports whether the server can do nothing for anybody at the moment: it is sealed, or a standby.
-func (e *answerError) away() bool {
-	return e.status == http.StatusServiceUnavailable || e.status == statusSecondary || e.status == statusStandby
+func (e *AnswerError) away() bool {
+	return e.Code == http.StatusServiceUnavailable || e.Code == StatusSecondary || e.Code == StatusStandby
 }
 
-// refused reports whether the answer lays the blame on who asked: 4xx, but for what a busy or standby server answers.
-func (e *answerError) refused() bool {
-	return e.status/100 == 4 && e.status != http.StatusTooManyRequests && !e.away()
+// Refused reports whether the answer lays the blame on who asked: 4xx, but for what a busy or standby server answers.
+func (e *AnswerError) Refused() bool {
+	return e.Code/100 == 4 && e.Code != http.StatusTooManyRequests && !e.away()
 }
 
 // answer is the form of everything that Vault says.
@@ -106,7 +108,7 @@ type auth struct {
 }
 
 // call reads or writes a path, with a token unless that is empty, and decodes the answer's data into out, which may be nil,
-// or its auth if out is an *auth. The error is an *answerError if Vault answered, and did not do it.
+// or its auth if out is an *auth. The error is an *AnswerError if Vault answered, and did not do it.
 func (a *api) call(ctx context.Context, verb, path, token string, in, out any) error {
 	got, err := a.send(ctx, verb, path, token, in)
 	if err != nil {
@@ -148,7 +150,7 @@ func (a *api) send(ctx context.Context, verb, path, token string, in any) (answe
 	var got answer
 	err = json.Unmarshal(text, &got)
 	if resp.StatusCode/100 != 2 {
-		return answer{}, &answerError{path: path, status: resp.StatusCode, words: words(got.Errors, secretsOf(token, in))}
+		return answer{}, &AnswerError{Path: path, Code: resp.StatusCode, Words: words(got.Errors, secretsOf(token, in))}
 	}
 	if err != nil && len(text) > 0 {
 		return answer{}, fmt.Errorf("reading what Vault answered at %s: it is not JSON", path)

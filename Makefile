@@ -31,6 +31,11 @@ images: build bin/demo bin/images ## Build the container images into bin/images/
 	bin/images-tool --out bin/images certwright=certwright/certwright:dev:bin/certwright \
 	  certwright-agent=certwright/certwright-agent:dev:bin/certwright-agent demo=certwright/demo:dev:bin/demo
 
+.PHONY: images-extra
+images-extra: bin/certwright-kms bin/certwright-dns bin/images ## Build the images of certwright-kms and certwright-dns into bin/images-extra/*.tar
+	bin/images-tool --out bin/images-extra --libraries certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms
+	bin/images-tool --out bin/images-extra certwright-dns=certwright/certwright-dns:dev:bin/certwright-dns
+
 # Images of what the end-to-end tests run beside Certwright, and of certwright-kms together with a software HSM.
 SOFTHSM := /usr/lib/softhsm/libsofthsm2.so
 .PHONY: e2e-images
@@ -115,7 +120,7 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # go build knows what changed better than make does. Without the tag, gRPC's tracing adds 12 MB to bin/certwright.
-.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms
+.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms bin/certwright-dns
 bin/certwright bin/certwright-agent bin/kubectl-certwright:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 bin/demo:
@@ -132,3 +137,5 @@ bin/servers:
 	CGO_ENABLED=1 go build -C cmd/certwright-kms -trimpath -ldflags '-s -w' -o ../../$@/ ./softhsm-ca
 bin/certwright-kms:
 	CGO_ENABLED=1 go build -C cmd/certwright-kms -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o ../../$@ .
+bin/certwright-dns:
+	CGO_ENABLED=0 go build -C cmd/certwright-dns -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o ../../$@ .

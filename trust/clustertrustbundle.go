@@ -5,7 +5,6 @@ package trust
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"sync"
 	"time"
@@ -45,7 +44,6 @@ type ClusterTrustBundles struct {
 	client   client.Client
 	reader   client.Reader
 	beta     bool
-	clock    clock.PassiveClock
 	patience *patience
 
 	mu      sync.Mutex
@@ -62,7 +60,7 @@ type clusterBundle struct {
 // gets one object by name. The version is the one that Detect found. What others change is put back only while the manager
 // runs what SetupWithManager adds.
 func NewClusterTrustBundles(c client.Client, r client.Reader, version string, clk clock.PassiveClock) (*ClusterTrustBundles, error) {
-	p := &ClusterTrustBundles{client: c, reader: r, clock: clk, patience: newPatience(clk), bundles: map[string]clusterBundle{}}
+	p := &ClusterTrustBundles{client: c, reader: r, patience: newPatience(clk), bundles: map[string]clusterBundle{}}
 	switch version {
 	case certificatesv1.SchemeGroupVersion.Version:
 	case certificatesv1beta1.SchemeGroupVersion.Version:
@@ -73,25 +71,14 @@ func NewClusterTrustBundles(c client.Client, r client.Reader, version string, cl
 	return p, nil
 }
 
-// Publish makes exactly these anchors the bundle of a Signer's signerName, but for those that Assemble leaves out, and returns
-// where it is. It writes only if that differs from what is published, and leaves that alone if nothing is fit to be published.
-// The bundle goes with its Signer, also when nobody is there to withdraw it.
-func (p *ClusterTrustBundles) Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, err error) {
+// Publish makes the bundle that of a Signer's signerName, and returns where it is. It writes only if that differs from what is
+// published. The bundle goes with its Signer, also when nobody is there to withdraw it.
+func (p *ClusterTrustBundles) Publish(ctx context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error) {
 	signerName := signer.Spec.SignerName
-	bundle, err := Assemble(anchors, p.clock.Now())
-	if err != nil {
-		return "", fmt.Errorf("assembling the trust bundle of %s: %w", signerName, err)
-	}
 	name := v1alpha1.ClusterTrustBundleName(signerName)
 	p.mu.Lock()
-	news := p.bundles[name].text != bundle.PEM
 	p.bundles[name] = clusterBundle{signerName: signerName, text: bundle.PEM, owner: ownerReference(signer)}
 	p.mu.Unlock()
-	for _, warning := range bundle.Warnings {
-		if news {
-			ctrl.LoggerFrom(ctx).Info("leaving a certificate out of the trust bundle", "signerName", signerName, "reason", warning)
-		}
-	}
 	err = retry.OnError(retry.DefaultRetry, comesBack, func() error { // should Reconcile write at the same time
 		_, err := p.put(ctx, name, false)
 		return err

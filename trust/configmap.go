@@ -6,7 +6,6 @@ package trust
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,7 +38,6 @@ import (
 // for yet stays as it is while its Signer exists. A ConfigMap goes with the last of its Signers, also when nobody runs.
 type ConfigMaps struct {
 	client   client.Client
-	clock    clock.PassiveClock
 	patience *patience
 
 	mu      sync.RWMutex
@@ -50,7 +48,7 @@ type ConfigMaps struct {
 // NewConfigMaps returns a publisher that reads Namespaces, Signers and ConfigMaps with a cached client. The cache should
 // hold ConfigMaps as ConfigMapCache says. Nothing is written before the manager runs what SetupWithManager adds.
 func NewConfigMaps(c client.Client, clk clock.PassiveClock) *ConfigMaps {
-	return &ConfigMaps{client: c, clock: clk, patience: newPatience(clk), bundles: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
+	return &ConfigMaps{client: c, patience: newPatience(clk), bundles: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
 }
 
 // ConfigMapCache keeps all ConfigMaps but the published ones out of the cache of a manager.
@@ -58,20 +56,21 @@ func ConfigMapCache() cache.ByObject {
 	return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.TrustConfigMap)}
 }
 
-// Publish makes exactly these anchors the bundle of a Signer's signerName, but for those that Assemble leaves out. The
-// namespaces follow at once, but not before it returns. What was published before stays if nothing is fit to be published.
-func (p *ConfigMaps) Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, err error) {
-	signerName := signer.Spec.SignerName
-	bundle, err := Assemble(anchors, p.clock.Now())
-	if err != nil {
-		return "", fmt.Errorf("assembling the trust bundle of %s: %w", signerName, err)
-	}
-	key := v1alpha1.TrustConfigMapKey(signerName)
+// Publish makes the bundle that of a Signer's signerName. The namespaces follow at once, but not before it returns. What was
+// published before stays if all bundles together do not fit into a ConfigMap.
+func (p *ConfigMaps) Publish(_ context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error) {
+	key := v1alpha1.TrustConfigMapKey(signer.Spec.SignerName)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bundles[key] != bundle.PEM {
-		for _, warning := range bundle.Warnings {
-			ctrl.LoggerFrom(ctx).Info("leaving a certificate out of the trust bundle", "signerName", signerName, "reason", warning)
+		size := len(key) + len(bundle.PEM)
+		for other, text := range p.bundles {
+			if other != key {
+				size += len(other) + len(text)
+			}
+		}
+		if size > maxBundleBytes {
+			return "", fmt.Errorf("with this bundle of %d bytes those of all Signers would be %d bytes long: at most %d fit into ConfigMap %s", len(bundle.PEM), size, maxBundleBytes, v1alpha1.TrustConfigMap)
 		}
 		p.bundles[key] = bundle.PEM
 		p.announce()

@@ -52,6 +52,11 @@ type SignerSpec struct {
 	//
 	// +kubebuilder:default={}
 	Limits Limits `json:"limits,omitempty"`
+
+	// TrustBundle says what else is published for those who verify. Default: the trust anchors of the backends alone.
+	//
+	// +optional
+	TrustBundle TrustBundle `json:"trustBundle,omitzero"`
 }
 
 // Limits bound what a Signer signs. A limit that is left out is the careful default named beside it.

@@ -22,8 +22,7 @@ func (b *Backend) Check(ctx context.Context) error {
 	if err := b.permitted(ctx); err != nil {
 		return err
 	}
-	b.issuer.doubt()
-	a, err := b.issuer.get(ctx)
+	a, err := b.issuer.look(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -46,44 +46,55 @@ type authority struct {
 
 func newIssuer(b *Backend) *issuer { return &issuer{backend: b, turn: make(chan struct{}, 1)} }
 
-// get returns the CA. If Vault cannot tell now, it is the one that was seen last.
+// get returns the CA as it was seen a moment ago. If Vault cannot tell now, it is the one that was seen last.
 func (i *issuer) get(ctx context.Context) (authority, error) {
 	known, fresh := i.seen()
 	if fresh {
 		return known, nil
 	}
-	if known.chain != nil { // there is something to go on with: one asks, and nobody waits
-		select {
-		case i.turn <- struct{}{}:
-		default:
-			return known, nil
-		}
-	} else {
-		select {
-		case i.turn <- struct{}{}:
-		case <-ctx.Done():
-			return authority{}, fmt.Errorf("waiting for Vault's issuing CA: %w", ctx.Err())
-		}
+	if known.chain == nil {
+		return i.look(ctx, true)
 	}
-	defer func() { <-i.turn }()
-	if known, fresh = i.seen(); fresh {
+	select { // there is something to go on with: one asks, and nobody waits
+	case i.turn <- struct{}{}:
+		defer i.release()
+		if read, err := i.read(ctx); err == nil {
+			return read, nil
+		}
+	default:
+	}
+	return known, nil
+}
+
+// look asks Vault, or waits for who is asking and asks no more if what that one saw is good enough.
+func (i *issuer) look(ctx context.Context, enough bool) (authority, error) {
+	select {
+	case i.turn <- struct{}{}:
+		defer i.release()
+	case <-ctx.Done():
+		return authority{}, session.Unanswered(fmt.Errorf("waiting for Vault's issuing CA: %w", ctx.Err()))
+	}
+	if known, fresh := i.seen(); fresh && enough {
 		return known, nil
 	}
+	return i.read(ctx)
+}
+
+// read asks Vault, as the one whose turn it is.
+func (i *issuer) read(ctx context.Context) (authority, error) {
 	read, err := i.backend.readIssuer(ctx)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	now := i.backend.clock.Now()
 	if err != nil {
-		err = session.Unanswered(err)
-		if known.chain != nil {
-			i.next = now.Add(issuerPause)
-			return known, nil
-		}
-		return authority{}, err
+		i.next = now.Add(issuerPause)
+		return authority{}, session.Unanswered(err)
 	}
 	i.known, i.next = read, now.Add(issuerAge)
 	return read, nil
 }
+
+func (i *issuer) release() { <-i.turn }
 
 func (i *issuer) seen() (authority, bool) {
 	i.mu.Lock()

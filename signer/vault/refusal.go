@@ -67,7 +67,7 @@ func (b *Backend) explain(err error) error {
 		}
 		return session.Trouble(reasonRefused, "%w", err)
 	case code == http.StatusForbidden:
-		return session.Trouble(reasonDenied, "%w: the token's policy must allow update on %s", err, b.path("sign"))
+		return session.Trouble(reasonDenied, "%w: the token was revoked, or its policy does not allow update on %s", err, b.path("sign"))
 	case code == http.StatusNotFound:
 		return session.Trouble(reasonPathNotFound, "%w: is a PKI secrets engine mounted at %q, in that namespace?", err, b.mount)
 	}

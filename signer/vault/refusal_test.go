@@ -159,6 +159,19 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
+// What goes wrong after the start is noticed by the check as well.
+func TestRoleThatGoesAway(t *testing.T) {
+	s := newVault(t)
+	b := s.newBackend(t, tokenAuth(), tokenSecret(s.newToken(t, "")))
+	mustSign(t, b)
+	s.do(t, http.MethodDelete, "pki/roles/web", "")
+	wantReason(t, b.Check(t.Context()), "VaultRoleNotFound", `create the role "web"`)
+	_, err := b.Sign(t.Context(), request(t))
+	wantReason(t, err, "VaultRoleNotFound", `Vault answered 400 at pki/sign/web: unknown role: web: create the role "web" at pki/roles/web`)
+	s.role(t, "web", nil)
+	mustSign(t, b)
+}
+
 func TestSealedAndUnsealed(t *testing.T) {
 	s := newVault(t)
 	b := s.newBackend(t, tokenAuth(), tokenSecret(s.newToken(t, "")))

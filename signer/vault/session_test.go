@@ -150,7 +150,7 @@ func testStormOfRefusals(t *testing.T, w *watched) {
 	for range 100 {
 		wg.Go(func() {
 			_, err := b.Sign(t.Context(), request(t))
-			wantReason(t, err, "VaultPermissionDenied", "the token's policy must allow update on pki/sign/forbidden")
+			wantReason(t, err, "VaultPermissionDenied", "its policy does not allow update on pki/sign/forbidden")
 		})
 	}
 	wg.Wait()

@@ -20,6 +20,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/policy/judge"
 	"github.com/certwright/certwright/signer/acme/challenge"
 	"github.com/certwright/certwright/signer/acme/http01"
 	"github.com/certwright/certwright/signer/acme/order"
@@ -52,8 +53,10 @@ func NewCluster(t testing.TB) *Cluster {
 		}
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme)
-	if err := order.Index(t.Context(), indexer{builder}); err != nil {
-		t.Fatal(err)
+	for _, index := range []func(context.Context, client.FieldIndexer) error{order.Index, judge.Index} {
+		if err := index(t.Context(), indexer{builder}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c := &Cluster{Client: builder.Build()}
 	handler := http01.Handler(order.Tokens{Reader: c.Client, Namespace: Namespace})

@@ -6,6 +6,7 @@ package order
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"time"
 
@@ -137,6 +138,9 @@ func (o *Order) cleanUp(ctx context.Context, newSolver challenge.NewSolver, a An
 		solver, err := newSolver(o.Solvers[a.Solver])
 		if err != nil {
 			return err
+		}
+		if c, ok := solver.(io.Closer); ok {
+			defer c.Close()
 		}
 		if err := solver.CleanUp(ctx, a.Challenge); err != nil {
 			return err

@@ -1,0 +1,60 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// TrustBundle says what is published for those who verify, besides the trust anchors of the backends. It is only published:
+// what a backend returns is never verified with it.
+type TrustBundle struct {
+	// Additional trust anchors, such as those of a CA that was in use before or will be. A source that cannot be read keeps what
+	// it gave before.
+	//
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	Additional []TrustSource `json:"additional,omitempty"`
+
+	// PublicRoots adds the roots of public CAs that come with Certwright, as Mozilla trusts them without reservations. They take a
+	// quarter of what fits into a bundle.
+	//
+	// +optional
+	PublicRoots bool `json:"publicRoots,omitempty"`
+}
+
+// TrustSource is where trust anchors are: CA certificates in PEM. Exactly one is set.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.pem), has(self.secretRef), has(self.configMapRef)].exists_one(set, set)",message="exactly one source of trust anchors must be set: pem, secretRef or configMapRef"
+type TrustSource struct {
+	// PEM holds the certificates themselves.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	PEM string `json:"pem,omitempty"`
+
+	// SecretRef names an entry of a Secret in Certwright's own namespace. A change is published at once.
+	//
+	// +optional
+	SecretRef *SecretKeyRef `json:"secretRef,omitempty"`
+
+	// ConfigMapRef names an entry of a ConfigMap in Certwright's own namespace. A change is published at once.
+	//
+	// +optional
+	ConfigMapRef *ConfigMapKeyRef `json:"configMapRef,omitempty"`
+}
+
+// ConfigMapKeyRef names one entry of a ConfigMap in the namespace that Certwright runs in.
+type ConfigMapKeyRef struct {
+	// Name of the ConfigMap. What Certwright publishes itself, certwright-trust, is no source.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self != 'certwright-trust'",message="certwright-trust is what Certwright publishes itself: name another ConfigMap"
+	Name string `json:"name"`
+
+	// Key of the entry in the ConfigMap's data.
+	//
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key"`
+}

@@ -1,0 +1,82 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package trust
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"sync"
+
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/trust/source"
+)
+
+// Distributor brings bundles to the pods.
+type Distributor interface {
+	// Publish makes the bundle that of a Signer's signerName, and returns where it is.
+	Publish(ctx context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error)
+	// Withdraw removes the bundle of a signerName that no Signer has any more.
+	Withdraw(ctx context.Context, signerName string) error
+}
+
+// Publisher makes the bundle of a Signer from the trust anchors of its backends and from what its spec.trustBundle adds, and has
+// it distributed.
+type Publisher struct {
+	distributor Distributor
+	sources     *source.Book
+	clock       clock.PassiveClock
+}
+
+// NewPublisher returns a publisher of what the Distributor distributes.
+func NewPublisher(d Distributor, sources *source.Book, clk clock.PassiveClock) *Publisher {
+	return &Publisher{distributor: d, sources: sources, clock: clk}
+}
+
+// Publish makes these anchors, and those that the Signer adds, the bundle of its signerName, but for those that Assemble leaves
+// out. The warnings are for the one who keeps the Signer. What is published stays if nothing is fit to take its place.
+func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, warnings []string, err error) {
+	added := p.sources.Read(ctx, signer)
+	if added.Lost != nil {
+		return "", added.Warnings, fmt.Errorf("leaving the trust bundle of %s as it is: %w", signer.Spec.SignerName, added.Lost)
+	}
+	anchors = append(append([]*x509.Certificate(nil), anchors...), added.Anchors...)
+	if signer.Spec.TrustBundle.PublicRoots {
+		roots, err := publicRoots()
+		if err != nil {
+			return "", added.Warnings, err
+		}
+		anchors = append(anchors, roots...)
+	}
+	assembled, err := Assemble(anchors, p.clock.Now())
+	if err != nil {
+		return "", added.Warnings, fmt.Errorf("assembling the trust bundle of %s: %w", signer.Spec.SignerName, err)
+	}
+	where, err = p.distributor.Publish(ctx, signer, assembled)
+	return where, append(added.Warnings, assembled.Warnings...), err
+}
+
+// Withdraw removes the bundle of a signerName that no Signer has any more.
+func (p *Publisher) Withdraw(ctx context.Context, signerName string) error {
+	return p.distributor.Withdraw(ctx, signerName)
+}
+
+// publicRoots returns the roots of public CAs. Those are left out that are trusted for a part of what they signed only, as a
+// bundle cannot say so.
+var publicRoots = sync.OnceValues(func() (roots []*x509.Certificate, err error) {
+	for root := range bundle.Roots() {
+		if root.Constraint != nil {
+			continue
+		}
+		c, err := x509.ParseCertificate(root.Certificate)
+		if err != nil {
+			return nil, fmt.Errorf("parsing a public root: %w", err)
+		}
+		roots = append(roots, c)
+	}
+	return roots, nil
+})

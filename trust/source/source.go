@@ -1,0 +1,136 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package source reads the trust anchors that a Signer wants published besides those of its backends.
+//
+// It promises that a source that cannot be read goes on to give what it gave last, so that a mistake there takes nothing from
+// those who verify.
+package source
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
+)
+
+// Set is what the sources of a Signer gave.
+type Set struct {
+	// Anchors are all certificates of all sources, whatever they are.
+	Anchors []*x509.Certificate
+	// Warnings name the sources that could not be read, and the certificates that were there already.
+	Warnings []string
+	// Lost is why anchors may be missing that an earlier process published: a source could not be read yet since the start.
+	Lost error
+}
+
+// Book reads sources and remembers what they gave. It is safe for concurrent use.
+type Book struct {
+	reader    client.Reader
+	namespace string
+
+	mu   sync.Mutex
+	gave map[types.UID]map[string][]*x509.Certificate // by Signer, and by source
+}
+
+// NewBook returns a Book that reads Secrets and ConfigMaps of Certwright's namespace, best from a cache.
+func NewBook(r client.Reader, namespace string) *Book {
+	return &Book{reader: r, namespace: namespace, gave: map[types.UID]map[string][]*x509.Certificate{}}
+}
+
+// Read reads all additional sources of a Signer.
+func (b *Book) Read(ctx context.Context, object *v1alpha1.Signer) Set {
+	b.mu.Lock()
+	before, known := b.gave[object.UID]
+	b.mu.Unlock()
+	var set Set
+	now := map[string][]*x509.Certificate{}
+	for i := range object.Spec.TrustBundle.Additional {
+		s := &object.Spec.TrustBundle.Additional[i]
+		name := nameOf(s, i)
+		certs, err := b.read(ctx, s)
+		if err != nil {
+			certs = before[name]
+			set.Warnings = append(set.Warnings, fmt.Sprintf("%s cannot be read: %v (of before, %d certificates stay)", name, err, len(certs)))
+			if !known {
+				set.Lost = fmt.Errorf("%s cannot be read, and what it gave before this process began is not known: mend it, or take it out of spec.trustBundle.additional: %w", name, err)
+			}
+		}
+		if certs != nil {
+			now[name] = certs
+		}
+		for _, c := range certs {
+			if has(set.Anchors, c) {
+				set.Warnings = append(set.Warnings, fmt.Sprintf("%s: %s (serial number %d) is there more than once", name, c.Subject, c.SerialNumber))
+				continue
+			}
+			set.Anchors = append(set.Anchors, c)
+		}
+	}
+	if set.Lost == nil || object.Status.TrustBundle == "" { // then nobody published anything before
+		set.Lost = nil
+		b.mu.Lock()
+		b.gave[object.UID] = now
+		b.mu.Unlock()
+	}
+	return set
+}
+
+// Forget drops what is known of Signers but these.
+func (b *Book) Forget(but func(types.UID) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for uid := range b.gave {
+		if !but(uid) {
+			delete(b.gave, uid)
+		}
+	}
+}
+
+func has(certs []*x509.Certificate, c *x509.Certificate) bool {
+	for _, other := range certs {
+		if other.Equal(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// nameOf tells the sources of a Signer apart, also when others come before them.
+func nameOf(s *v1alpha1.TrustSource, i int) string {
+	switch {
+	case s.SecretRef != nil:
+		return fmt.Sprintf("entry %s of Secret %s", s.SecretRef.Key, s.SecretRef.Name)
+	case s.ConfigMapRef != nil:
+		return fmt.Sprintf("entry %s of ConfigMap %s", s.ConfigMapRef.Key, s.ConfigMapRef.Name)
+	default:
+		return fmt.Sprintf("additional[%d].pem", i)
+	}
+}
+
+// read returns the certificates of one source: at least one.
+func (b *Book) read(ctx context.Context, s *v1alpha1.TrustSource) ([]*x509.Certificate, error) {
+	text := []byte(s.PEM)
+	switch {
+	case s.SecretRef != nil:
+		var secret corev1.Secret
+		if err := b.reader.Get(ctx, client.ObjectKey{Namespace: b.namespace, Name: s.SecretRef.Name}, &secret); err != nil {
+			return nil, err
+		}
+		text = secret.Data[s.SecretRef.Key]
+	case s.ConfigMapRef != nil:
+		var m corev1.ConfigMap
+		if err := b.reader.Get(ctx, client.ObjectKey{Namespace: b.namespace, Name: s.ConfigMapRef.Name}, &m); err != nil {
+			return nil, err
+		}
+		text = []byte(m.Data[s.ConfigMapRef.Key])
+	}
+	return signer.ParsePEM(text)
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -106,6 +107,20 @@ func (s *story) webServer(names ...string) {
 	s.until("the view of the pod", soon, func(ctx context.Context) error { return lastLine(ctx, pod, "web", &l) })
 	s.sameNames("the DNS names", l.Certificate.DNSNames, names...)
 	s.contains("the issuer", l.Certificate.Issuer, "Pebble")
+
+	// The server says when it would have the certificate renewed (RFC 9773).
+	var requests certificatesv1.CertificateSigningRequestList
+	s.must(admin.List(s.ctx, &requests, client.MatchingFields{"spec.signerName": s.signerName}), "listing requests")
+	if len(requests.Items) != 1 {
+		s.Fatalf("the pod made %d requests, want 1", len(requests.Items))
+	}
+	leaf, err := leafOf(&requests.Items[0])
+	s.must(err, "reading the certificate")
+	at, err := time.Parse(time.RFC3339, requests.Items[0].Annotations[v1alpha1.AnnotationRenewAt])
+	s.must(err, "reading when to renew")
+	if at.Before(leaf.NotBefore) {
+		s.Errorf("the certificate is valid from %s, and is to be renewed at %s", leaf.NotBefore, at)
+	}
 }
 
 // A pod gets a certificate from an ACME server that asks for the name over HTTP, by way of an Ingress which is there only

@@ -24,7 +24,7 @@ import (
 
 const (
 	// flood is how many requests one namespace makes at once; quiet how many another one makes, one after the other.
-	flood, quiet = 300, 20
+	flood, quiet = 300, 12
 )
 
 // One namespace asks for far more than its quota: its requests wait, and are approved later. Another one notices nothing.

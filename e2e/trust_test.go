@@ -98,7 +98,7 @@ func (s *story) publishedAnchors(b bundle) (anchors []string) {
 // bundleBecomes waits until the bundle holds these anchors again.
 func (s *story) bundleBecomes(b bundle, want []string) {
 	s.Helper()
-	s.until("the trust bundle to be restored", starting, func(ctx context.Context) error {
+	s.until("the trust bundle to be restored", soon, func(ctx context.Context) error {
 		got, err := b.anchors(ctx)
 		if err == nil && !slices.Equal(got, want) {
 			err = fmt.Errorf("it holds %q", got)

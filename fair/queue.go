@@ -98,9 +98,14 @@ func ByRequester(cached client.Reader) func(reconcile.Request) string {
 		if err := cached.Get(ctx, types.NamespacedName{Name: request.Name}, &object, client.UnsafeDisableDeepCopy); err != nil {
 			return ""
 		}
-		if namespace, _, err := serviceaccount.SplitUsername(object.Spec.Username); err == nil {
-			return "namespace " + namespace
-		}
-		return "user " + object.Spec.Username
+		return Requester(object.Spec.Username)
 	}
+}
+
+// Requester returns the key of a requester: the namespace of the service account that asks, or the user.
+func Requester(username string) string {
+	if namespace, _, err := serviceaccount.SplitUsername(username); err == nil {
+		return "namespace " + namespace
+	}
+	return "user " + username
 }

@@ -138,6 +138,7 @@ func TestGrants(t *testing.T) {
 			"* signers/status.certwright.dev update",
 			"* configmaps create", "* configmaps=certwright-trust get,list,watch,update,delete",
 			"certwright-system secrets get,list,watch,create,update,delete",
+			"certwright-system configmaps get,list,watch",
 			"certwright-system ingresses.networking.k8s.io create,delete",
 			"certwright-system httproutes.gateway.networking.k8s.io create,delete",
 			"certwright-system leases.coordination.k8s.io=certwright-signer get,update",

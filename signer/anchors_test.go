@@ -5,14 +5,18 @@ package signer
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
 )
 
 // A bundle without the anchors of a backend would break those who verify what that backend signed. One that never signed anything must not
@@ -111,5 +115,108 @@ func TestAnotherRootIsProbedAtOnce(t *testing.T) {
 	}
 	if chain, err := m.sign(t.Context(), permitted(t)); err != nil || len(chain) != 1 {
 		t.Errorf("%d certificates, error %v", len(chain), err)
+	}
+}
+
+// What an administrator has published besides, such as the root of another department, must not let a backend sign under it: a
+// backend that is taken over could otherwise return certificates of that one.
+func TestNothingIsVerifiedWithAddedAnchors(t *testing.T) {
+	s := newSigner("local")
+	s.Spec.TrustBundle.Additional = []v1alpha1.TrustSource{{PEM: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: stranger.Raw}))}}
+	s.Spec.TrustBundle.PublicRoots = true
+	w := newWatcher(t, s)
+	for _, o := range []client.Object{approved(t, nil), newPolicy()} {
+		if err := w.Client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	under := stranger
+	b := newAble(now.Add(time.Hour), root.Certificate)
+	b.backend = func(req csr.Request) ([]*x509.Certificate, error) {
+		return []*x509.Certificate{mint(req, under, nil)}, nil
+	}
+	w.backends["local"] = b
+	for _, signs := range []bool{false, true} {
+		if _, err := w.check(t, "internal"); err != nil {
+			t.Fatal(err)
+		}
+		w.writes = nil
+		_, _ = w.Reconcile(t.Context(), w.stored(t))
+		if wrote := slices.Contains(w.writes, "patch status web"); wrote != signs {
+			t.Errorf("writes %q, want a certificate: %t", w.writes, signs)
+		}
+		under = root
+	}
+}
+
+// A mistake in what is added keeps nobody from signing.
+func TestWarningsOfTheTrustBundle(t *testing.T) {
+	w := newWatcher(t, newSigner("local"))
+	w.backends["local"] = newAble(now.Add(time.Hour), root.Certificate)
+	w.publisher.warnings = []string{"CN=Old expired", "CN=Leaf is no CA certificate"}
+	for i := range 2 {
+		if _, err := w.check(t, "internal"); err != nil {
+			t.Fatal(err)
+		}
+		w.wantReady(t, "internal", metav1.ConditionTrue, ReasonDegraded, "trust bundle: CN=Old expired\ntrust bundle: CN=Leaf is no CA certificate")
+		if i == 1 && len(w.writes) > 0 {
+			t.Errorf("writes %q, although nothing changed", w.writes)
+		}
+	}
+	w.publisher.warnings, w.publisher.err = nil, errors.New("too large")
+	if _, err := w.check(t, "internal"); err == nil {
+		t.Error("no error")
+	}
+	w.wantReady(t, "internal", metav1.ConditionTrue, ReasonDegraded, "publishing the trust bundle: too large")
+	w.publisher.err = nil
+	if _, err := w.check(t, "internal"); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, "internal", metav1.ConditionTrue, ReasonReady, "")
+}
+
+// A Signer of a public CA has no anchors to tell, and may have public roots published.
+func TestTrustBundleOfAddedAnchorsAlone(t *testing.T) {
+	s := newSigner("local")
+	w := newWatcher(t, s)
+	w.backends["local"] = backend(honest)
+	for _, c := range []struct {
+		added  v1alpha1.TrustBundle
+		calls  []string
+		reason string
+	}{
+		{v1alpha1.TrustBundle{}, nil, ReasonReady},
+		{v1alpha1.TrustBundle{PublicRoots: true}, []string{"publish " + signerName}, ReasonReady},
+		{v1alpha1.TrustBundle{Additional: []v1alpha1.TrustSource{{PEM: "x"}}}, []string{"publish " + signerName}, ReasonDegraded},
+	} {
+		o := w.signer(t, "internal")
+		o.Spec.TrustBundle = c.added
+		if err := w.Client.Update(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.check(t, "internal"); err != nil || !slices.Equal(w.calls, c.calls) {
+			t.Errorf("with %+v: calls %q, error %v, want %q", c.added, w.calls, err, c.calls)
+		}
+		w.wantReady(t, "internal", metav1.ConditionTrue, c.reason, "")
+	}
+}
+
+func TestCheckOfAddedAnchors(t *testing.T) {
+	made := func(BackendConfig) (Backend, error) { return backend(honest), nil }
+	s := newSigner("local")
+	s.Spec.TrustBundle.Additional = []v1alpha1.TrustSource{
+		{PEM: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}))},
+		{SecretRef: &v1alpha1.SecretKeyRef{Name: "roots", Key: "ca.crt"}},
+	}
+	if err := Check(s, made); err != nil {
+		t.Errorf("got %v", err)
+	}
+	s.Spec.TrustBundle.Additional = append(s.Spec.TrustBundle.Additional, v1alpha1.TrustSource{PEM: "no certificate"})
+	for _, reason := range []string{ReasonTrustIncomplete, ReasonBackendInvalid} {
+		err := Check(s, made)
+		if reasonOf(err) != reason || !strings.Contains(err.Error(), "spec.trustBundle.additional[2].pem") {
+			t.Errorf("got %v, want the reason %s and the field", err, reason)
+		}
+		s.Spec.Backends = nil
 	}
 }

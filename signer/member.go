@@ -16,11 +16,13 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/fair"
 	"github.com/certwright/certwright/signer/breaker"
 )
 
 const (
-	// atOnce is how many calls a backend gets at the same time, so that a slow one does not hold all workers.
+	// atOnce is how many calls a backend gets at the same time, so that a slow one does not hold all workers. A requester alone gets half
+	// of them, so that one whose requests are slow leaves places for others.
 	atOnce = 16
 	// asidesAtOnce is how many calls it gets beside those that sign.
 	asidesAtOnce = 2 * atOnce
@@ -41,7 +43,7 @@ type member struct {
 	config  BackendConfig
 	clock   clock.PassiveClock
 	timeout time.Duration
-	slots   chan struct{} // for calls of Sign
+	places  *fair.Places  // for calls of Sign
 	asides  chan struct{} // for all other calls
 	breaker *breaker.Breaker
 	// configured are the trust anchors that the configuration names, in place of what the backend tells.
@@ -60,7 +62,7 @@ func newMember(config BackendConfig, by maker, path *field.Path) (*member, field
 	var errs field.ErrorList
 	m := &member{
 		name: config.Backend.Name, config: config, clock: by.clock, timeout: config.Backend.Timeout.Duration,
-		slots: make(chan struct{}, atOnce), asides: make(chan struct{}, asidesAtOnce), breaker: breaker.New(by.clock, func(from, to breaker.State) { by.onChange(config.Backend.Name, from, to) }),
+		places: fair.NewPlaces(atOnce), asides: make(chan struct{}, asidesAtOnce), breaker: breaker.New(by.clock, func(from, to breaker.State) { by.onChange(config.Backend.Name, from, to) }),
 	}
 	if m.timeout <= 0 {
 		m.timeout = defaultTimeout
@@ -115,7 +117,7 @@ func (m *member) sign(ctx context.Context, req csr.Request) ([]*x509.Certificate
 		said = breaker.Nothing
 		return nil, err
 	}
-	release, err := m.occupy(ctx)
+	release, err := m.occupy(ctx, req)
 	if err != nil {
 		said = breaker.Nothing
 		return nil, err
@@ -174,27 +176,20 @@ func outcome(ctx context.Context, err error) breaker.Outcome {
 }
 
 // occupy takes one of the places for calls, and keeps the backend from being closed, until release is called.
-func (m *member) occupy(ctx context.Context) (release func(), err error) {
-	select {
-	case m.slots <- struct{}{}:
-	default:
-		timer := time.NewTimer(queueing)
-		defer timer.Stop()
-		select {
-		case m.slots <- struct{}{}:
-		case <-timer.C:
-			return nil, busyError{fmt.Errorf("it is busy with %d requests", atOnce)}
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+func (m *member) occupy(ctx context.Context, req csr.Request) (release func(), err error) {
+	leave, err := m.places.Take(ctx, fair.Requester(req.Requester.Username), queueing)
+	if errors.Is(err, fair.ErrNoPlace) {
+		return nil, busyError{errors.New("it is busy with other requests")}
+	} else if err != nil {
+		return nil, err
 	}
 	left, err := m.use()
 	if err != nil {
-		<-m.slots
+		leave()
 		return nil, err
 	}
 	return func() {
-		<-m.slots
+		leave()
 		left()
 	}, nil
 }

@@ -109,7 +109,8 @@ func TestOtherCallsAreBoundedInNumber(t *testing.T) {
 	})
 }
 
-// A hanging backend gets so many calls and no more: the others go on to the next one at once.
+// A hanging backend gets so many calls and no more, and so many of one requester: the others go on to the next one at once, and those of
+// other requesters find a place.
 func TestCallsAreBoundedInNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		over := make(chan struct{})
@@ -121,10 +122,22 @@ func TestCallsAreBoundedInNumber(t *testing.T) {
 		}})
 		m.timeout = time.Hour
 		req := permitted(t)
-		for range atOnce {
-			go func() { _, _ = m.sign(t.Context(), req) }()
+		by := func(namespace string) csr.Request {
+			r := req
+			r.Requester.Username = "system:serviceaccount:" + namespace + ":web"
+			return r
+		}
+		for range 100 {
+			go func() { _, _ = m.sign(t.Context(), by("greedy")) }()
 		}
 		synctest.Wait()
+		if n := calls.Load(); n != atOnce/2 {
+			t.Errorf("%d calls of one requester are on their way, want %d", n, atOnce/2)
+		}
+		for i := range 100 {
+			go func() { _, _ = m.sign(t.Context(), by(fmt.Sprint("other-", i))) }()
+		}
+		<-time.After(2 * queueing)
 		began := time.Now()
 		_, err := m.sign(t.Context(), req)
 		var busy busyError

@@ -178,8 +178,13 @@ func TestBusyBackendIsAskedSoon(t *testing.T) {
 	edit(t, w, func(s *v1alpha1.Signer) { s.Spec.Backends = s.Spec.Backends[:1] })
 	w.writes = nil
 	m := w.member(t, "first")
-	for range atOnce {
-		m.slots <- struct{}{}
+	var others []func()
+	for i := range atOnce {
+		leave, err := m.places.Take(t.Context(), fmt.Sprint("somebody ", i), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, leave)
 	}
 	for i, least := range []time.Duration{soon, 2 * soon, 4 * soon, 8 * soon, busyAgain, busyAgain} {
 		result, err := w.reconcile(t)
@@ -187,7 +192,7 @@ func TestBusyBackendIsAskedSoon(t *testing.T) {
 			t.Errorf("time %d: result %v, error %v, writes %q, want %s and up to as much more", i, result, err, w.writes, least)
 		}
 	}
-	<-m.slots
+	others[0]()
 	if _, err := w.reconcile(t); err != nil || first.sold != 1 {
 		t.Errorf("error %v, sold %d", err, first.sold)
 	}

@@ -18,38 +18,43 @@ import (
 
 // publish publishes the trust anchors of all backends that know them, and lets those backends sign: what verifiers do not have yet, nobody
 // signs with. A backend that does not know its anchors now, and did before, leaves the bundle as it is: a bundle without them would
-// break those who verify what that backend signed. One of which they were never known signed nothing, and holds up nobody.
-func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *v1alpha1.Signer) error {
+// break those who verify what that backend signed. One of which they were never known signed nothing, and holds up nobody. What the
+// Signer adds is only published: no backend's certificates are verified with it.
+func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *v1alpha1.Signer) (warnings []error, err error) {
 	var anchors []*x509.Certificate
 	for _, m := range signer.members {
 		known := m.recall().anchors
 		if len(known) == 0 && statusOf(object.Status.Backends, m.name).Root != "" {
-			return nil
+			return nil, nil
 		}
 		anchors = append(anchors, known...)
 	}
-	if len(anchors) == 0 {
-		return nil
+	if added := object.Spec.TrustBundle; len(anchors) == 0 && len(added.Additional) == 0 && !added.PublicRoots {
+		return nil, nil
 	}
-	where, err := r.Publisher.Publish(ctx, object, anchors)
+	where, left, err := r.Publisher.Publish(ctx, object, anchors)
+	for _, w := range left {
+		warnings = append(warnings, &CheckError{Reason: ReasonTrustIncomplete, Err: fmt.Errorf("trust bundle: %s", w), Signs: true})
+	}
 	if err != nil {
-		return &CheckError{Reason: ReasonTrustNotPublished, Err: fmt.Errorf("publishing the trust bundle: %w", err)}
+		return warnings, &CheckError{Reason: ReasonTrustNotPublished, Err: fmt.Errorf("publishing the trust bundle: %w", err)}
 	}
 	object.Status.TrustBundle = where
 	for _, m := range signer.members {
 		m.trust(m.recall().anchors)
 	}
-	return nil
+	return warnings, nil
 }
 
-// describe fills in what the status says of the backends, and returns the condition Ready.
-func (r *StatusReconciler) describe(signer *Signer, object *v1alpha1.Signer) metav1.Condition {
+// describe fills in what the status says of the backends, and returns the condition Ready, which tells of other trouble, too.
+func (r *StatusReconciler) describe(signer *Signer, object *v1alpha1.Signer, other ...error) metav1.Condition {
 	before := object.Status.Backends
 	recent := r.sinceWritten(object.UID) < recheck
 	object.Status.Backends, object.Status.CANotAfter, object.Status.Serving = nil, nil, ""
+	bundled := object.Status.TrustBundle != "" && !object.Spec.TrustBundle.PublicRoots // these may well cover a backend that cannot tell
 	var troubles []error
 	for _, m := range signer.members {
-		status, canSign, trouble := m.status(statusOf(before, m.name), object.Status.TrustBundle != "", recent)
+		status, canSign, trouble := m.status(statusOf(before, m.name), bundled, recent)
 		if trouble != nil {
 			troubles = append(troubles, &CheckError{Reason: status.Reason, Err: fmt.Errorf("backend %s: %s", m.name, status.Message)})
 		}
@@ -64,16 +69,16 @@ func (r *StatusReconciler) describe(signer *Signer, object *v1alpha1.Signer) met
 	if object.Status.CANotAfter != nil {
 		r.Metrics.caExpires(signer.signerName, object.Status.CANotAfter.Time)
 	}
-	return readyCondition(object, troubles, nil)
+	return readyCondition(object, append(troubles, other...), nil)
 }
 
 // readyCondition says whether something can sign now: not if there is trouble with the Signer itself, or no backend serves.
-func readyCondition(object *v1alpha1.Signer, backends []error, own error) metav1.Condition {
+func readyCondition(object *v1alpha1.Signer, troubles []error, own error) metav1.Condition {
 	condition := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: object.Generation,
 		Reason: ReasonReady, Message: "All backends can sign.",
 	}
-	trouble := cmp.Or(own, errors.Join(backends...))
+	trouble := cmp.Or(own, errors.Join(troubles...))
 	if trouble == nil {
 		return condition
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -168,12 +169,31 @@ func (r *Registry) load(object *v1alpha1.Signer) (*Signer, error) {
 	return s, nil
 }
 
-// Check checks what can be known of a Signer without a cluster: its signerName, its limits and the configuration of its
-// backends. The error holds a *field.Error for each field that is wrong.
+// Check checks what can be known of a Signer without a cluster: its signerName, its limits, the configuration of its backends, and
+// the trust anchors that it adds. The error holds a *field.Error for each field that is wrong.
 func Check(object *v1alpha1.Signer, newBackend NewBackend) error {
 	s, err := (*Signer)(nil).next(object, maker{newBackend: newBackend, clock: clock.RealClock{}, onChange: func(string, breaker.State, breaker.State) {}})
 	s.close(nil)
+	if added := checkAdded(object.Spec.TrustBundle, field.NewPath("spec", "trustBundle")); err == nil && added != nil {
+		err = &CheckError{Reason: ReasonTrustIncomplete, Err: added}
+	} else if added != nil {
+		err = &CheckError{Reason: reasonOf(err), Err: utilerrors.NewAggregate([]error{err, added})}
+	}
 	return err
+}
+
+// checkAdded checks the trust anchors that a Signer names itself. Such a mistake keeps nobody from signing.
+func checkAdded(b v1alpha1.TrustBundle, path *field.Path) error {
+	var errs field.ErrorList
+	for i, s := range b.Additional {
+		if s.PEM == "" {
+			continue
+		}
+		if _, err := parseAnchors(s.PEM); err != nil {
+			errs = append(errs, field.Invalid(path.Child("additional").Index(i).Child("pem"), field.OmitValueType{}, err.Error()))
+		}
+	}
+	return errs.ToAggregate()
 }
 
 // next makes the object ready to sign, with those backends of s, which may be nil, that stay as they are. The error is a

@@ -6,6 +6,7 @@ package signer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -61,7 +62,7 @@ var startsToServe = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 const statusWorkers = 8
 
 // SetupWithManager has the manager run the reconciler for every Signer: on a schedule, when a backend of it comes or goes, and for all
-// of them when a Secret in Certwright's namespace changes, as any of them may rest on it.
+// of them when a Secret in Certwright's namespace changes, as any of them may rest on it. A ConfigMap matters to those that name it.
 func (r *StatusReconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("signerstatus").
@@ -71,6 +72,7 @@ func (r *StatusReconciler) SetupWithManager(mgr ctrl.Manager) error {
 			r.Registry.expedite()
 			return r.all(ctx)
 		}), builder.WithPredicates(predicate.NewPredicateFuncs(concerns))).
+		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.naming)).
 		WatchesRawSource(source.Channel(r.Registry.changed, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{RateLimiter: fair.Backoff(), MaxConcurrentReconciles: statusWorkers}).
 		Complete(r)
@@ -83,14 +85,32 @@ const orderPrefix = "certwright-acme-order-"
 func concerns(secret client.Object) bool { return !strings.HasPrefix(secret.GetName(), orderPrefix) }
 
 func (r *StatusReconciler) all(ctx context.Context) []reconcile.Request {
+	return r.those(ctx, func(*v1alpha1.Signer) bool { return true })
+}
+
+// naming returns the Signers that take trust anchors from a ConfigMap of this name.
+func (r *StatusReconciler) naming(ctx context.Context, configMap client.Object) []reconcile.Request {
+	if configMap.GetName() == v1alpha1.TrustConfigMap {
+		return nil // there is one in each namespace, and none is a source
+	}
+	return r.those(ctx, func(s *v1alpha1.Signer) bool {
+		return slices.ContainsFunc(s.Spec.TrustBundle.Additional, func(t v1alpha1.TrustSource) bool {
+			return t.ConfigMapRef != nil && t.ConfigMapRef.Name == configMap.GetName()
+		})
+	})
+}
+
+func (r *StatusReconciler) those(ctx context.Context, concerned func(*v1alpha1.Signer) bool) []reconcile.Request {
 	var list v1alpha1.SignerList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, fmt.Sprintf("listing %T after a change of a Secret", list))
+		ctrl.LoggerFrom(ctx).Error(err, fmt.Sprintf("listing %T after a change of what they rest on", list))
 		return nil
 	}
-	requests := make([]reconcile.Request, 0, len(list.Items))
+	var requests []reconcile.Request
 	for i := range list.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Name: list.Items[i].Name}})
+		if concerned(&list.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Name: list.Items[i].Name}})
+		}
 	}
 	return requests
 }

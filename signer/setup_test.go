@@ -62,6 +62,18 @@ func TestSecretConcernsAllSigners(t *testing.T) {
 	}
 }
 
+// Whoever writes many ConfigMaps makes nobody look at Signers that do not name them.
+func TestConfigMapConcernsThoseThatNameIt(t *testing.T) {
+	naming := called(newSigner("local"), "naming", "1", time.Hour)
+	naming.Spec.TrustBundle.Additional = []v1alpha1.TrustSource{{PEM: "x"}, {ConfigMapRef: &v1alpha1.ConfigMapKeyRef{Name: "roots", Key: "ca.crt"}}}
+	w := newWatcher(t, naming, called(newSigner("local"), "other", "2", time.Hour))
+	for name, want := range map[string][]string{"roots": {"naming"}, "kube-root-ca.crt": nil, v1alpha1.TrustConfigMap: nil} {
+		if got := names(w.status.naming(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}})); !slices.Equal(got, want) {
+			t.Errorf("%s concerns %q, want %q", name, got, want)
+		}
+	}
+}
+
 // All requests that wait are looked at again when their Signer can sign again, and not each time that its status is written.
 func TestStartsToServe(t *testing.T) {
 	for name, c := range map[string]struct {

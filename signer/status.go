@@ -37,6 +37,7 @@ const (
 	ReasonBackendNotReady    = "BackendNotReady"
 	ReasonTrustNotPublished  = "TrustBundleNotPublished"
 	ReasonNoTrustAnchors     = "NoTrustAnchors"
+	ReasonTrustIncomplete    = "TrustBundleIncomplete"
 )
 
 // Reasons of events about a Signer.
@@ -54,9 +55,10 @@ const (
 
 // Publisher publishes the trust anchors of a signerName for those who verify its certificates.
 type Publisher interface {
-	// Publish makes anchors the trust bundle of the Signer's signerName, and returns the name it has in the cluster. Should the
-	// Signer be deleted while nobody is there to withdraw the bundle, that goes with it.
-	Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, err error)
+	// Publish makes anchors, and what the Signer's spec.trustBundle adds, the trust bundle of its signerName, and returns the name it
+	// has in the cluster. The warnings say what was left out, and why. Should the Signer be deleted while nobody is there to withdraw
+	// the bundle, that goes with it.
+	Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, warnings []string, err error)
 	// Withdraw removes the trust bundle of a signerName that no Signer has any more.
 	Withdraw(ctx context.Context, signerName string) error
 }
@@ -180,12 +182,9 @@ func (r *StatusReconciler) look(ctx context.Context, object *v1alpha1.Signer) (n
 		all.Go(func() { m.inspect(ctx, statusOf(before, m.name), published) })
 	}
 	all.Wait()
-	err = r.publish(ctx, signer, object)
-	ready = r.describe(signer, object)
+	warnings, err := r.publish(ctx, signer, object)
+	ready = r.describe(signer, object, append(warnings, err)...)
 	if err != nil {
-		if ready.Reason == ReasonTrustNotPublished { // it is all that is wrong, and the publisher knows why
-			ready = readyCondition(object, nil, err)
-		}
 		return 0, ready, err
 	}
 	next = recheck

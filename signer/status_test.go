@@ -39,17 +39,18 @@ func newAble(notAfter time.Time, anchors ...*x509.Certificate) *able {
 
 // publisher notes what is published and withdrawn.
 type publisher struct {
-	calls []string
-	err   error
+	calls    []string
+	warnings []string
+	err      error
 }
 
-func (p *publisher) Publish(_ context.Context, s *v1alpha1.Signer, anchors []*x509.Certificate) (string, error) {
+func (p *publisher) Publish(_ context.Context, s *v1alpha1.Signer, anchors []*x509.Certificate) (string, []string, error) {
 	call := "publish " + s.Spec.SignerName
 	for _, a := range anchors {
 		call += " " + a.Subject.CommonName
 	}
 	p.calls = append(p.calls, call)
-	return "configmap/" + s.Spec.SignerName, p.err
+	return "configmap/" + s.Spec.SignerName, p.warnings, p.err
 }
 
 func (p *publisher) Withdraw(_ context.Context, signerName string) error {

@@ -51,9 +51,13 @@ func NewConfigMaps(c client.Client, clk clock.PassiveClock) *ConfigMaps {
 	return &ConfigMaps{client: c, patience: newPatience(clk), bundles: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
 }
 
-// ConfigMapCache keeps all ConfigMaps but the published ones out of the cache of a manager.
-func ConfigMapCache() cache.ByObject {
-	return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.TrustConfigMap)}
+// ConfigMapCache keeps all ConfigMaps out of the cache of a manager but the published ones and those of Certwright's namespace, which
+// may be sources.
+func ConfigMapCache(namespace string) cache.ByObject {
+	return cache.ByObject{Namespaces: map[string]cache.Config{
+		cache.AllNamespaces: {FieldSelector: fields.OneTermEqualSelector("metadata.name", v1alpha1.TrustConfigMap)},
+		namespace:           {},
+	}}
 }
 
 // Publish makes the bundle that of a Signer's signerName. The namespaces follow at once, but not before it returns. What was

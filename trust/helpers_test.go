@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/trust"
 )
 
 const signerName = "example.com/internal"
@@ -115,4 +116,14 @@ func (r *recorder) took() string {
 	writes := strings.Join(r.writes, ", ")
 	r.writes = nil
 	return writes
+}
+
+// bundle is a trust bundle of these certificates.
+func bundle(t *testing.T, certs ...*x509.Certificate) trust.Bundle {
+	t.Helper()
+	b, err := trust.Assemble(certs, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
@@ -44,13 +45,17 @@ func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchor
 	if added.Lost != nil {
 		return "", added.Warnings, fmt.Errorf("leaving the trust bundle of %s as it is: %w", signer.Spec.SignerName, added.Lost)
 	}
-	anchors = append(append([]*x509.Certificate(nil), anchors...), added.Anchors...)
+	anchors = slices.Concat(anchors, added.Anchors)
 	if signer.Spec.TrustBundle.PublicRoots {
 		roots, err := publicRoots()
 		if err != nil {
 			return "", added.Warnings, err
 		}
-		anchors = append(anchors, roots...)
+		for _, c := range roots {
+			if !p.clock.Now().After(c.NotAfter) { // nobody can do anything about it
+				anchors = append(anchors, c)
+			}
+		}
 	}
 	assembled, err := Assemble(anchors, p.clock.Now())
 	if err != nil {
@@ -62,7 +67,11 @@ func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchor
 
 // Withdraw removes the bundle of a signerName that no Signer has any more.
 func (p *Publisher) Withdraw(ctx context.Context, signerName string) error {
-	return p.distributor.Withdraw(ctx, signerName)
+	if err := p.distributor.Withdraw(ctx, signerName); err != nil {
+		return err
+	}
+	p.sources.Forget(signerName)
+	return nil
 }
 
 // publicRoots returns the roots of public CAs. Those are left out that are trusted for a part of what they signed only, as a

@@ -38,7 +38,6 @@ const (
 type cluster struct {
 	client.Client
 	config *rest.Config // of the user who asks
-	signer *servers.Process
 }
 
 // running is what goes on when the test process ends, if nobody stops it.
@@ -111,8 +110,27 @@ func startCluster(t *testing.T) *cluster {
 		})
 	}
 	start("approver")
-	c.signer = start("signer", "--acme-solver-address=0")
+	signer := start("signer", "--acme-solver-address=0")
+	t.Cleanup(func() {
+		if t.Failed() {
+			report(t, signer)
+		}
+	})
 	return c
+}
+
+// report keeps what a process said.
+func report(t *testing.T, p *servers.Process) {
+	t.Helper()
+	file, err := os.CreateTemp("", "certwright-faults-*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteString(p.Output()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("what the signer said is in %s", file.Name())
 }
 
 func build(t *testing.T, program, pkg string) {

@@ -99,7 +99,7 @@ func run(t *testing.T, name string, start func(t *testing.T, c *cluster) system)
 	c.setSigner(t, l.control.name, managedCA())
 	startLoads(t, c, l.all()...)
 	if l.settle(t); t.Failed() {
-		t.Fatalf("all is not well before the first fault; the signer says:\n%s", tail(c.signer.Output()))
+		t.Fatal("all is not well before the first fault")
 	}
 	for _, f := range append(s.common(), s.faults...) {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) { s.suffer(t, f, l) })
@@ -108,9 +108,6 @@ func run(t *testing.T, name string, start func(t *testing.T, c *cluster) system)
 		for _, failure := range l.failures {
 			t.Error(failure)
 		}
-	}
-	if t.Failed() {
-		t.Logf("the signer's last words:\n%s", tail(c.signer.Output()))
 	}
 }
 
@@ -193,15 +190,4 @@ func (s system) suffer(t *testing.T, f fault, l loads) {
 		report += fmt.Sprintf("\n  the server issued %d certificates, of which %d reached their requests; the answers with the other %d were lost", issued-known, received, issued-known-received)
 	}
 	t.Log(report)
-}
-
-// tail returns the last lines that are about trouble.
-func tail(text string) string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		if !strings.Contains(line, "level=INFO") {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines[max(0, len(lines)-20):], "")
 }

@@ -24,9 +24,9 @@ import (
 )
 
 // BenchmarkOrders orders certificates from pebble, one name each, has the cleaner end their orders, and prints what is in memory
-// as it goes. Memory is flat if the last lines are as the first: go test -run - -bench Orders -benchtime 10000x ./signer/acme
+// as it goes, without the output of pebble, which the test keeps. Memory is flat if the last lines are as the first: go test -run - -bench Orders -benchtime 10000x ./signer/acme
 func BenchmarkOrders(b *testing.B) {
-	r, _ := start(b, acmetest.PebbleConfig{Env: []string{"PEBBLE_WFE_NONCEREJECT=5"}})
+	r, pebble := start(b, acmetest.PebbleConfig{Env: []string{"PEBBLE_WFE_NONCEREJECT=5"}})
 	cleaner := &order.Cleaner{Book: r.book, Requests: r.cluster.Client, NewSolver: r.cluster.NewSolver, Clock: clock.RealClock{}}
 	key := signertest.Key(b, "ECDSA-P256")
 	var peak uint64
@@ -53,6 +53,8 @@ func BenchmarkOrders(b *testing.B) {
 			var m runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&m)
+			log := uint64(len(pebble.Output())) // is the test's, and kept in memory, too
+			m.HeapAlloc -= min(log, m.HeapAlloc)
 			peak = max(peak, m.HeapAlloc)
 			fmt.Fprintf(os.Stderr, "%6d orders: heap %5.1f MiB, resident %s, %d goroutines, %d orders in memory, %d routes, %d Secrets\n",
 				i+1, float64(m.HeapAlloc)/(1<<20), resident(b), runtime.NumGoroutine(), r.book.Len(), len(r.cluster.Routes(b)), len(r.cluster.Orders(b)))

@@ -17,17 +17,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/event"
 	"github.com/certwright/certwright/policy"
+	"github.com/certwright/certwright/policy/judge"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/acme"
 	"github.com/certwright/certwright/signer/acme/acmetest"
@@ -42,6 +43,14 @@ type permits struct{}
 func (permits) Decide(context.Context, csr.Request) (policy.Decision, error) {
 	return policy.Decision{Verdict: policy.Permit}, nil
 }
+
+// published takes every trust bundle.
+type published struct{}
+
+func (published) Publish(context.Context, *v1alpha1.Signer, []*x509.Certificate) (string, []string, error) {
+	return "here", nil, nil
+}
+func (published) Withdraw(context.Context, string) error { return nil }
 
 // controller runs the signer's reconciler as its manager does.
 type controller struct {
@@ -80,9 +89,15 @@ func newController(t *testing.T, cluster *acmetest.Cluster, config v1alpha1.ACME
 			t.Fatal(err)
 		}
 	}
+	teller := event.Teller{Client: cluster.Client, Component: "certwright-signer", Instance: "test", Clock: clock.RealClock{}}
+	status := &signer.StatusReconciler{Client: cluster.Client, Registry: registry, Publisher: published{}, Teller: teller, Metrics: metrics, Clock: clock.RealClock{}}
+	for _, name := range []string{"public", "local"} {
+		if _, err := status.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c := &controller{Cluster: cluster, queue: workqueue.NewTypedDelayingQueue[string](), signer: &signer.Reconciler{
-		Client: cluster.Client, Registry: registry, Judge: permits{}, Metrics: metrics, Clock: clock.RealClock{},
-		Teller: event.Teller{Client: cluster.Client, Component: "certwright-signer", Instance: "test", Clock: clock.RealClock{}},
+		Client: cluster.Client, Registry: registry, Judge: permits{}, Metrics: metrics, Teller: teller, Clock: clock.RealClock{},
 	}}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	for range workers {
@@ -102,10 +117,6 @@ func (c *controller) work(ctx context.Context) {
 		if err := c.Get(ctx, client.ObjectKey{Name: name}, &object); err == nil {
 			result, err := c.signer.Reconcile(ctx, &object)
 			if err != nil {
-				fmt.Println("ERR", err)
-			}
-			if true {
-				fmt.Println("RES", name, result, err)
 				result.RequeueAfter = time.Second
 			}
 			if result.RequeueAfter > 0 {
@@ -153,9 +164,7 @@ func (c *controller) issued(t *testing.T, name string) time.Duration {
 			return time.Since(began)
 		}
 		if time.Since(began) > patience {
-			var events eventsv1.EventList
-			_ = c.List(t.Context(), &events)
-			t.Fatalf("%s has no certificate after %s: %+v %+v", name, patience, object.Status.Conditions, events.Items)
+			t.Fatalf("%s has no certificate after %s", name, patience)
 		}
 		<-tick.C
 	}
@@ -163,7 +172,7 @@ func (c *controller) issued(t *testing.T, name string) time.Duration {
 
 // 200 orders whose validation takes half a minute each do not delay requests that a CA signs.
 func TestPendingOrdersDelayNobody(t *testing.T) {
-	cluster := acmetest.NewCluster(t)
+	cluster := acmetest.NewCluster(t, judge.Index)
 	pebble := acmetest.StartPebble(t, acmetest.PebbleConfig{
 		HTTPPort: cluster.HTTPPort(t), Env: []string{"PEBBLE_VA_NOSLEEP=0", "PEBBLE_VA_SLEEPTIME=60", "PEBBLE_AUTHZREUSE=0"},
 	})

@@ -91,10 +91,11 @@ type Breaker struct {
 	// turn counts the changes of state, so that calls which began before one say nothing about what came after.
 	turn     int
 	failures int
-	// succeeded is true if a call succeeded since the last probe, trying if one is on its way while Probing.
-	succeeded, trying bool
-	pause             time.Duration
-	next              time.Time
+	// succeeded is true if a call succeeded since the last probe. While Probing, trying is true if a call is on its way, and well if
+	// a probe succeeded meanwhile.
+	succeeded, trying, well bool
+	pause                   time.Duration
+	next                    time.Time
 }
 
 // New returns a Breaker that serves and is due for a probe. The function, which may be nil, is called at each change of state; it
@@ -141,6 +142,9 @@ func (b *Breaker) done(turn int, o Outcome, err error) {
 			b.become(Down, err)
 		}
 	case Nothing:
+		if b.well { // else one call after the other that says nothing could keep it from the others
+			b.become(Serving, nil)
+		}
 	}
 }
 
@@ -155,10 +159,10 @@ func (b *Breaker) Probed(err error) {
 		b.reason, b.next = nil, b.clock.Now().Add(wait.Jitter(every, jitter))
 	case err == nil && b.state == Down:
 		b.become(Probing, b.reason)
+	case err == nil && b.trying:
+		b.well, b.next = true, b.clock.Now().Add(shortest)
 	case err == nil:
-		if !b.trying {
-			b.become(Serving, nil)
-		}
+		b.become(Serving, nil)
 	case b.state == Serving && succeeded:
 		b.reason, b.next = err, b.clock.Now().Add(shortest)
 	case b.state == Down:
@@ -193,7 +197,7 @@ func (b *Breaker) Expedite() {
 func (b *Breaker) become(s State, reason error) {
 	from, now := b.state, b.clock.Now()
 	served := now.Sub(b.since)
-	b.state, b.since, b.reason, b.failures, b.trying = s, now, reason, 0, false
+	b.state, b.since, b.reason, b.failures, b.trying, b.well = s, now, reason, 0, false, false
 	b.turn++
 	switch s {
 	case Serving:

@@ -121,6 +121,33 @@ func TestNoCallsWhileDownAndOneWhileProbing(t *testing.T) {
 	}
 }
 
+// Orders that are pending say nothing for long, and one is always being tried while many wait.
+func TestCallsThatSayNothingDoNotKeepItProbing(t *testing.T) {
+	for name, c := range map[string]struct {
+		outcome Outcome
+		want    State
+	}{"nothing": {Nothing, Serving}, "success": {Success, Serving}, "failure": {Failure, Down}} {
+		t.Run(name, func(t *testing.T) {
+			p := newSubject()
+			p.Probed(errSealed)
+			p.Probed(nil)
+			done, err := p.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.pass(shortest)
+			p.Probed(nil) // while a call is on its way
+			if v := p.View(); v.State != Probing || !v.Next.After(p.clock.Now()) {
+				t.Fatalf("it is %s, and probed again at %s", v.State, v.Next)
+			}
+			done(c.outcome, errSealed)
+			if got := p.View().State; got != c.want {
+				t.Errorf("it is %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 // Calls that began before it went down end after it is back, as those do that hang.
 func TestLateResultsSayNothing(t *testing.T) {
 	p := newSubject()

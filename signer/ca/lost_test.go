@@ -29,9 +29,9 @@ import (
 // bundle is a trust bundle: the anchors that were published last.
 type bundle struct{ anchors []*x509.Certificate }
 
-func (b *bundle) Publish(_ context.Context, _ *v1alpha1.Signer, anchors []*x509.Certificate) (string, error) {
+func (b *bundle) Publish(_ context.Context, _ *v1alpha1.Signer, anchors []*x509.Certificate) (string, []string, error) {
 	b.anchors = anchors
-	return "bundle", nil
+	return "bundle", nil, nil
 }
 
 func (b *bundle) Withdraw(context.Context, string) error {

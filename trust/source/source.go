@@ -10,11 +10,11 @@ package source
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -37,21 +37,21 @@ type Book struct {
 	namespace string
 
 	mu   sync.Mutex
-	gave map[types.UID]map[string][]*x509.Certificate // by Signer, and by source
+	gave map[string]map[string][]*x509.Certificate // by signerName, and by source
 }
 
 // NewBook returns a Book that reads Secrets and ConfigMaps of Certwright's namespace, best from a cache.
 func NewBook(r client.Reader, namespace string) *Book {
-	return &Book{reader: r, namespace: namespace, gave: map[types.UID]map[string][]*x509.Certificate{}}
+	return &Book{reader: r, namespace: namespace, gave: map[string]map[string][]*x509.Certificate{}}
 }
 
 // Read reads all additional sources of a Signer.
 func (b *Book) Read(ctx context.Context, object *v1alpha1.Signer) Set {
 	b.mu.Lock()
-	before, known := b.gave[object.UID]
+	before, known := b.gave[object.Spec.SignerName]
 	b.mu.Unlock()
 	var set Set
-	now := map[string][]*x509.Certificate{}
+	now, seen := map[string][]*x509.Certificate{}, map[string]bool{}
 	for i := range object.Spec.TrustBundle.Additional {
 		s := &object.Spec.TrustBundle.Additional[i]
 		name := nameOf(s, i)
@@ -67,40 +67,28 @@ func (b *Book) Read(ctx context.Context, object *v1alpha1.Signer) Set {
 			now[name] = certs
 		}
 		for _, c := range certs {
-			if has(set.Anchors, c) {
+			if seen[string(c.Raw)] {
 				set.Warnings = append(set.Warnings, fmt.Sprintf("%s: %s (serial number %d) is there more than once", name, c.Subject, c.SerialNumber))
 				continue
 			}
+			seen[string(c.Raw)] = true
 			set.Anchors = append(set.Anchors, c)
 		}
 	}
 	if set.Lost == nil || object.Status.TrustBundle == "" { // then nobody published anything before
 		set.Lost = nil
 		b.mu.Lock()
-		b.gave[object.UID] = now
+		b.gave[object.Spec.SignerName] = now
 		b.mu.Unlock()
 	}
 	return set
 }
 
-// Forget drops what is known of Signers but these.
-func (b *Book) Forget(but func(types.UID) bool) {
+// Forget drops what is known of the sources of a signerName.
+func (b *Book) Forget(signerName string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for uid := range b.gave {
-		if !but(uid) {
-			delete(b.gave, uid)
-		}
-	}
-}
-
-func has(certs []*x509.Certificate, c *x509.Certificate) bool {
-	for _, other := range certs {
-		if other.Equal(c) {
-			return true
-		}
-	}
-	return false
+	delete(b.gave, signerName)
 }
 
 // nameOf tells the sources of a Signer apart, also when others come before them.
@@ -117,20 +105,25 @@ func nameOf(s *v1alpha1.TrustSource, i int) string {
 
 // read returns the certificates of one source: at least one.
 func (b *Book) read(ctx context.Context, s *v1alpha1.TrustSource) ([]*x509.Certificate, error) {
-	text := []byte(s.PEM)
+	text, there := []byte(s.PEM), true
 	switch {
 	case s.SecretRef != nil:
 		var secret corev1.Secret
 		if err := b.reader.Get(ctx, client.ObjectKey{Namespace: b.namespace, Name: s.SecretRef.Name}, &secret); err != nil {
 			return nil, err
 		}
-		text = secret.Data[s.SecretRef.Key]
+		text, there = secret.Data[s.SecretRef.Key]
 	case s.ConfigMapRef != nil:
 		var m corev1.ConfigMap
 		if err := b.reader.Get(ctx, client.ObjectKey{Namespace: b.namespace, Name: s.ConfigMapRef.Name}, &m); err != nil {
 			return nil, err
 		}
-		text = []byte(m.Data[s.ConfigMapRef.Key])
+		var entry string
+		entry, there = m.Data[s.ConfigMapRef.Key]
+		text = []byte(entry)
+	}
+	if !there {
+		return nil, errors.New("there is no such entry")
 	}
 	return signer.ParsePEM(text)
 }

@@ -33,7 +33,7 @@ func cacheOptions(namespace string) cache.Options {
 			&corev1.Service{}:   {Transform: keep(keepService)},
 			&corev1.Namespace{}: {Transform: keep(keepNamespace)},
 			&corev1.Secret{}:    {Namespaces: map[string]cache.Config{namespace: {}}},
-			&corev1.ConfigMap{}: trust.ConfigMapCache(),
+			&corev1.ConfigMap{}: trust.ConfigMapCache(namespace),
 		},
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/source"
 )
 
 // distribution says how trust bundles reach pods. Signer and webhook find it out in the same way, so that the one mounts
@@ -58,8 +59,16 @@ func (d distribution) during(ctx context.Context, run func(context.Context) erro
 	return group.Wait()
 }
 
-// publisher returns what publishes trust bundles in this way.
-func (d distribution) publisher(mgr ctrl.Manager) (signer.Publisher, error) {
+// publisher returns what publishes trust bundles in this way, with what Signers add from the namespace.
+func (d distribution) publisher(mgr ctrl.Manager, namespace string) (signer.Publisher, error) {
+	distributor, err := d.distributor(mgr)
+	if err != nil {
+		return nil, err
+	}
+	return trust.NewPublisher(distributor, source.NewBook(mgr.GetClient(), namespace), clock.RealClock{}), nil
+}
+
+func (d distribution) distributor(mgr ctrl.Manager) (trust.Distributor, error) {
 	if d.Distribution == trust.DistributedClusterTrustBundle {
 		publisher, err := trust.NewClusterTrustBundles(mgr.GetClient(), mgr.GetAPIReader(), d.Version, clock.RealClock{})
 		if err != nil {

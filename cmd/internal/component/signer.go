@@ -55,7 +55,7 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			if err := requests.SetupWithManager(mgr, o.workers); err != nil {
 				return fmt.Errorf("setting up the signer: %w", err)
 			}
-			publisher, err := detected.publisher(mgr)
+			publisher, err := detected.publisher(mgr, o.namespace)
 			if err != nil {
 				return err
 			}

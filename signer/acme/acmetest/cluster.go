@@ -20,7 +20,6 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/policy/judge"
 	"github.com/certwright/certwright/signer/acme/challenge"
 	"github.com/certwright/certwright/signer/acme/http01"
 	"github.com/certwright/certwright/signer/acme/order"
@@ -43,8 +42,8 @@ type Cluster struct {
 	Answered atomic.Int64
 }
 
-// NewCluster returns a cluster without any object.
-func NewCluster(t testing.TB) *Cluster {
+// NewCluster returns a cluster without any object. Its client has the index that the handler needs, and those of the functions.
+func NewCluster(t testing.TB, indexes ...func(context.Context, client.FieldIndexer) error) *Cluster {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, gatewayv1.Install} {
@@ -52,8 +51,8 @@ func NewCluster(t testing.TB) *Cluster {
 			t.Fatal(err)
 		}
 	}
-	builder := fake.NewClientBuilder().WithScheme(scheme)
-	for _, index := range []func(context.Context, client.FieldIndexer) error{order.Index, judge.Index} {
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Signer{})
+	for _, index := range append(indexes, order.Index) {
 		if err := index(t.Context(), indexer{builder}); err != nil {
 			t.Fatal(err)
 		}

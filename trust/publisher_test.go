@@ -1,0 +1,166 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package trust_test
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/source"
+)
+
+// distributor notes what it is given.
+type distributor struct {
+	text      string
+	withdrawn []string
+	err       error
+}
+
+func (d *distributor) Publish(_ context.Context, _ *v1alpha1.Signer, b trust.Bundle) (string, error) {
+	if d.err == nil {
+		d.text = b.PEM
+	}
+	return "there", d.err
+}
+
+func (d *distributor) Withdraw(_ context.Context, signerName string) error {
+	d.withdrawn = append(d.withdrawn, signerName)
+	return d.err
+}
+
+const namespace = "certwright-system"
+
+func secret(name, text string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{"ca.crt": []byte(text)}}
+}
+
+func secretRef(name string) v1alpha1.TrustSource {
+	return v1alpha1.TrustSource{SecretRef: &v1alpha1.SecretKeyRef{Name: name, Key: "ca.crt"}}
+}
+
+func TestPublisher(t *testing.T) {
+	a, b, old, leaf := newCert(t, "A", nil), newCert(t, "B", func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(-1) }), newCert(t, "Old", expired), newCert(t, "Leaf", noCA)
+	for name, c := range map[string]struct {
+		anchors  []*x509.Certificate
+		added    []v1alpha1.TrustSource
+		want     string
+		warnings []string
+		err      string
+	}{
+		"nothing is added":        {[]*x509.Certificate{a}, nil, pemOf(a), nil, ""},
+		"one more":                {[]*x509.Certificate{a}, []v1alpha1.TrustSource{secretRef("b")}, pemOf(a, b), nil, ""},
+		"added ones alone":        {nil, []v1alpha1.TrustSource{secretRef("b")}, pemOf(b), nil, ""},
+		"there already":           {[]*x509.Certificate{a}, []v1alpha1.TrustSource{{PEM: pemOf(a)}}, pemOf(a), nil, ""},
+		"not fit":                 {[]*x509.Certificate{a}, []v1alpha1.TrustSource{{PEM: pemOf(old, leaf, b)}}, pemOf(a, b), []string{"CN=Old (serial number 7) expired", "CN=Leaf (serial number 7) is no CA"}, ""},
+		"a source that is broken": {[]*x509.Certificate{a}, []v1alpha1.TrustSource{secretRef("none"), secretRef("b")}, pemOf(a, b), []string{"entry ca.crt of Secret none cannot be read"}, ""},
+		"nothing is left":         {nil, []v1alpha1.TrustSource{{PEM: pemOf(old)}}, "", nil, "none of the 1 trust anchors can be published"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &distributor{}
+			p := trust.NewPublisher(d, source.NewBook(newClient(t, secret("b", pemOf(b))), namespace), clocktesting.NewFakePassiveClock(now))
+			s := signerObject("internal", signerName)
+			s.Spec.TrustBundle.Additional = c.added
+			where, warnings, err := p.Publish(t.Context(), s, c.anchors)
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) || d.text != "" {
+					t.Errorf("got %v, want %q", err, c.err)
+				}
+				return
+			}
+			if err != nil || where != "there" || d.text != c.want || len(warnings) != len(c.warnings) {
+				t.Fatalf("got %s, warnings %q, error %v and\n%swant\n%s", where, warnings, err, d.text, c.want)
+			}
+			for i, w := range c.warnings {
+				if !strings.HasPrefix(warnings[i], w) {
+					t.Errorf("warning %q, want %q", warnings[i], w)
+				}
+			}
+		})
+	}
+}
+
+// A bundle is left as it is if what takes its place would lack what an earlier process published.
+func TestASourceIsBrokenSinceTheStart(t *testing.T) {
+	a, b := newCert(t, "A", nil), newCert(t, "B", nil)
+	c, d := newClient(t), &distributor{}
+	p := trust.NewPublisher(d, source.NewBook(c, namespace), clocktesting.NewFakePassiveClock(now))
+	s := signerObject("internal", signerName)
+	s.Spec.TrustBundle.Additional, s.Status.TrustBundle = []v1alpha1.TrustSource{secretRef("b")}, "there"
+	publish := func() error {
+		_, _, err := p.Publish(t.Context(), s, []*x509.Certificate{a})
+		return err
+	}
+	for range 2 {
+		if err := publish(); err == nil || d.text != "" || !strings.Contains(err.Error(), "mend it") {
+			t.Errorf("got %v, published\n%s", err, d.text)
+		}
+	}
+	o := secret("b", pemOf(b))
+	if err := c.Create(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	both := bundle(t, a, b).PEM
+	if err := publish(); err != nil || d.text != both {
+		t.Errorf("got %v, published\n%s", err, d.text)
+	}
+	if err := c.Delete(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(); err != nil || d.text != both {
+		t.Errorf("after the source went: %v, published\n%s", err, d.text)
+	}
+	s.Spec.TrustBundle.Additional = nil
+	if err := publish(); err != nil || d.text != pemOf(a) {
+		t.Errorf("after it was taken out: %v, published\n%s", err, d.text)
+	}
+}
+
+func TestPublicRoots(t *testing.T) {
+	a, d := newCert(t, "A", nil), &distributor{}
+	p := trust.NewPublisher(d, source.NewBook(newClient(t), namespace), clocktesting.NewFakePassiveClock(now))
+	s := signerObject("internal", signerName)
+	s.Spec.TrustBundle.PublicRoots = true
+	_, warnings, err := p.Publish(t.Context(), s, []*x509.Certificate{a})
+	if err != nil || len(warnings) > 0 || !strings.Contains(d.text, pemOf(a)) {
+		t.Fatalf("warnings %q, error %v", warnings, err)
+	}
+	if n := len(d.text); n > 1<<18 {
+		t.Errorf("it takes %d bytes, more than a quarter of what fits", n)
+	}
+	var known, all int
+	for block, rest := pem.Decode([]byte(d.text)); block != nil; block, rest = pem.Decode(rest) {
+		all++
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && strings.Contains(c.Subject.CommonName, "ISRG Root X1") {
+			known++
+		}
+	}
+	if known != 1 || all < 80 {
+		t.Errorf("%d certificates, of them %d are Let's Encrypt's", all, known)
+	}
+}
+
+func TestWithdrawAndTroubleOfTheDistributor(t *testing.T) {
+	d := &distributor{err: errors.New("etcd is away")}
+	p := trust.NewPublisher(d, source.NewBook(newClient(t), namespace), clocktesting.NewFakePassiveClock(now))
+	if _, _, err := p.Publish(t.Context(), signerObject("internal", signerName), []*x509.Certificate{newCert(t, "A", nil)}); !errors.Is(err, d.err) {
+		t.Errorf("got %v", err)
+	}
+	if err := p.Withdraw(t.Context(), signerName); !errors.Is(err, d.err) {
+		t.Errorf("got %v", err)
+	}
+	d.err = nil
+	if err := p.Withdraw(t.Context(), signerName); err != nil || len(d.withdrawn) != 2 || d.withdrawn[1] != signerName {
+		t.Errorf("got %v, withdrawn %q", err, d.withdrawn)
+	}
+}

@@ -4,7 +4,10 @@
 package signer
 
 import (
+	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"slices"
@@ -218,5 +221,33 @@ func TestCheckOfAddedAnchors(t *testing.T) {
 			t.Errorf("got %v, want the reason %s and the field", err, reason)
 		}
 		s.Spec.Backends = nil
+	}
+}
+
+// The bundles of all Signers share one object in each namespace.
+func TestBackendCannotTakeTheRoomOfOthers(t *testing.T) {
+	large := newAuthority("large", nil, func(c *template) {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: bytes.Repeat([]byte{0}, maxAnchorBytes)}}
+	})
+	var many []*x509.Certificate
+	for range 200 {
+		many = append(many, root.Certificate)
+	}
+	for name, anchors := range map[string][]*x509.Certificate{"a large one": {large.Certificate}, "many": many} {
+		t.Run(name, func(t *testing.T) {
+			w := newWatcher(t, newSigner("hostile", "local"))
+			w.backends["hostile"] = newAble(now.Add(time.Hour), anchors...)
+			w.backends["local"] = newAble(now.Add(time.Hour), stranger.Certificate)
+			if _, err := w.check(t, "internal"); err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"publish " + signerName + " stranger"}; !slices.Equal(w.calls, want) {
+				t.Errorf("calls %.200q, want %q", w.calls, want)
+			}
+			b := w.signer(t, "internal").Status.Backends[0]
+			if _, err := w.member(t, "hostile").verifyWith(); err == nil || !strings.Contains(b.Message, "it tells trust anchors of") {
+				t.Errorf("it may sign (%v), and its status is %+v", err, b)
+			}
+		})
 	}
 }

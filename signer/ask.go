@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -84,6 +85,7 @@ type trouble struct {
 // turns returns the backends in the order in which they are asked: the one alone that the request is pending with, unless that has been
 // in trouble for too long.
 func (r *Reconciler) turns(ctx context.Context, req csr.Request, signer *Signer, known *record) []*member {
+	maps.DeleteFunc(known.again, func(m *member, _ attempt) bool { return !slices.Contains(signer.members, m) })
 	if known.with == nil || !slices.Contains(signer.members, known.with) {
 		known.with, known.troubled = r.holder(ctx, req, signer, known), time.Time{}
 	}

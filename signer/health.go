@@ -20,6 +20,10 @@ import (
 	"github.com/certwright/certwright/signer/breaker"
 )
 
+// maxAnchorBytes bounds what one backend may tell as its trust anchors, in DER: about what trustAnchors can hold in PEM. The bundles of all
+// Signers may share one object, so one that tells more would take the room of the others.
+const maxAnchorBytes = 48 << 10
+
 // maxBackendMessage bounds the message of a backend's status in bytes.
 const maxBackendMessage = 1024
 
@@ -121,10 +125,22 @@ func (m *member) anchors(ctx context.Context) ([]*x509.Certificate, error) {
 	if len(m.configured) > 0 {
 		return m.configured, nil
 	}
-	if a, ok := m.backend.(TrustAnchorer); ok {
-		return aside(ctx, m, a.TrustAnchors)
+	a, ok := m.backend.(TrustAnchorer)
+	if !ok {
+		return nil, nil
 	}
-	return nil, nil
+	anchors, err := aside(ctx, m, a.TrustAnchors)
+	if err != nil {
+		return nil, err
+	}
+	size := 0
+	for _, c := range anchors {
+		size += len(c.Raw)
+	}
+	if size > maxAnchorBytes {
+		return nil, fmt.Errorf("it tells trust anchors of %d bytes, allowed are %d: set trustAnchors", size, maxAnchorBytes)
+	}
+	return anchors, nil
 }
 
 func (m *member) recall() known {

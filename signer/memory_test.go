@@ -172,6 +172,22 @@ func TestTroubleOfARequestItselfIsTriedRarely(t *testing.T) {
 	}
 }
 
+// What a backend said that the Signer no longer has must not have its requests looked at each second.
+func TestFormerBackendIsForgotten(t *testing.T) {
+	w, first, _ := newShops(t, cannotNow, cannotNow)
+	if _, err := w.reconcile(t); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(firstAgain)
+	edit(t, w, func(s *v1alpha1.Signer) { s.Spec.Backends = s.Spec.Backends[1:] })
+	if result, err := w.reconcile(t); err != nil || result.RequeueAfter < 2*firstAgain || first.asked != 1 {
+		t.Errorf("result %v, error %v, want to try the other one again after %s", result, err, 2*firstAgain)
+	}
+	if n := len(w.Registry.memory.of("uid-1").again); n != 1 {
+		t.Errorf("%d backends are remembered, want one", n)
+	}
+}
+
 // A backend that is busy is no reason to alarm anybody, nor to wait for long.
 func TestBusyBackendIsAskedSoon(t *testing.T) {
 	w, first, _ := newShops(t, sells, sells)

@@ -22,9 +22,9 @@ import (
 
 // Bounds of what a program may answer, as the contract has them.
 const (
-	maxChain      = 10
-	maxChainBytes = 64 << 10
-	maxAnchors    = 100
+	maxChain   = 10
+	maxAnchors = 100
+	maxBytes   = 64 << 10 // of a chain, or of anchors, which are published in one bundle with those of other backends
 )
 
 // request turns a request that was granted into the contract's form.
@@ -74,7 +74,7 @@ func subject(n pkix.Name) *signerv1.Subject {
 func result(response *signerv1.SignResponse) (chain []*x509.Certificate, renewAt time.Time, err error) {
 	switch r := response.GetResult().(type) {
 	case *signerv1.SignResponse_Issued:
-		if chain, err = certificates(r.Issued.GetCertificates(), maxChain, maxChainBytes); err != nil {
+		if chain, err = certificates(r.Issued.GetCertificates(), maxChain, maxBytes); err != nil {
 			// Its names may be what makes a certificate too large or odd, and they are the requester's.
 			return nil, time.Time{}, &signer.RequestError{Err: fmt.Errorf("reading the chain that the external signer issued: %w", err)}
 		}
@@ -102,7 +102,7 @@ func parseAnchors(response *signerv1.TrustAnchorsResponse) (anchors, error) {
 	if len(response.GetCertificates()) == 0 {
 		return known, nil
 	}
-	parsed, err := certificates(response.GetCertificates(), maxAnchors, maxMessage)
+	parsed, err := certificates(response.GetCertificates(), maxAnchors, maxBytes)
 	if err != nil {
 		return known, fmt.Errorf("reading the external signer's trust anchors: %w", err)
 	}

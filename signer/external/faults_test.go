@@ -105,7 +105,7 @@ func TestCheckQuotesTheProgram(t *testing.T) {
 
 func TestTrustAnchors(t *testing.T) {
 	backend := hostileBackends(t)
-	for _, do := range []string{"garbage", "anchor that is no CA", "too many"} {
+	for _, do := range []string{"garbage", "anchor that is no CA", "too many", "too large"} {
 		if anchors, err := backend(t, do).TrustAnchors(t.Context()); err == nil || len(anchors) > 0 {
 			t.Errorf("%s: got %d anchors and error %v", do, len(anchors), err)
 		}

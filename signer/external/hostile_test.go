@@ -77,6 +77,11 @@ func (h *hostile) TrustAnchors(_ context.Context, request *signerv1.TrustAnchors
 		return &signerv1.TrustAnchorsResponse{Certificates: [][]byte{h.root.create(&x509.Certificate{NotAfter: time.Now().Add(time.Hour)}, newKey().Public()).Raw}}, nil
 	case "too many":
 		return &signerv1.TrustAnchorsResponse{Certificates: slicesOf(h.root.cert.Raw, 101)}, nil
+	case "too large":
+		large := h.root.create(&x509.Certificate{
+			NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, DNSNames: slicesOf(strings.Repeat("n", 60)+".example.com", 1000),
+		}, newKey().Public())
+		return &signerv1.TrustAnchorsResponse{Certificates: [][]byte{large.Raw}}, nil
 	case "not after":
 		return &signerv1.TrustAnchorsResponse{Certificates: [][]byte{h.root.cert.Raw}, NotAfter: timestamppb.New(time.Unix(2e9, 0))}, nil
 	}

@@ -126,6 +126,13 @@ func (c *cloud) request(ctx context.Context, o order) (string, error) {
 	var r *refusal
 	switch {
 	case errors.As(err, &r) && r.status == http.StatusBadRequest && r.words != "":
+		now, zoneErr := c.readZone(ctx, true)
+		if zoneErr != nil {
+			return "", fmt.Errorf("requesting the certificate: %w; reading the zone anew: %w", r, zoneErr)
+		}
+		if *now != *z {
+			break // the refusal was about ids that were out of date
+		}
 		// All but the PKCS #10 request and the lifetime is what the server told itself, so it is these that the template refuses.
 		return "", permanent("the issuing template does not allow it: %w", r)
 	case errors.As(err, &r) && r.status == http.StatusNotFound:

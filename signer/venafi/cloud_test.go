@@ -87,7 +87,7 @@ func TestCloudCancelled(t *testing.T) {
 // What failed is ordered anew.
 func TestCloudFailed(t *testing.T) {
 	s := venafitest.NewCloud(t)
-	s.Set(venafitest.Wait(1), venafitest.Down(true))
+	s.Set(venafitest.Wait(1), venafitest.Failing(venafitest.CADown))
 	w := newWorld(t, keySecret())
 	b := w.backend(cloudConfig(s), w.clock)
 	req := request(t, dns("web.example.com"))
@@ -98,7 +98,7 @@ func TestCloudFailed(t *testing.T) {
 	if text := string(w.secret(ownSecret).Data["orders"]); text != "{}" {
 		t.Errorf("the Secret still holds %s", text)
 	}
-	s.Set(venafitest.Wait(0), venafitest.Down(false))
+	s.Set(venafitest.Wait(0), venafitest.Failing(""))
 	mustSign(t, b, req)
 	if s.Requests() != 2 {
 		t.Errorf("%d requests, want 2", s.Requests())
@@ -142,6 +142,18 @@ func TestCloudMisconfigured(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever makes the template anew refuses nothing for good.
+func TestCloudTemplateMadeAnew(t *testing.T) {
+	s := venafitest.NewCloud(t)
+	b := newWorld(t, keySecret()).backend(cloudConfig(s), clock.RealClock{})
+	mustSign(t, b, request(t, dns("web.example.com")))
+	s.Recreate()
+	next := request(t, dns("next.example.com"))
+	_, err := b.Sign(t.Context(), next)
+	wantError(t, err, "trouble", "no certificate issuing template")
+	mustSign(t, b, next)
 }
 
 // If the Secret cannot be written, the request waits all the same, and a person is told.

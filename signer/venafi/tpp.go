@@ -159,8 +159,8 @@ func pending(r retrieved) error {
 // failed is about a certificate object in an error state, which it leaves only when somebody resets it.
 func (t *tpp) failed(ctx context.Context, dn string, r retrieved) error {
 	err := fmt.Errorf("the server failed at stage %d: %s", r.Stage, quoted(r.Status))
-	if strings.Contains(strings.ToLower(r.Status), "reject") {
-		return &signer.PermanentError{Err: err} // a person said no
+	if r.Stage == stageApproval && strings.Contains(strings.ToLower(r.Status), "reject") {
+		return &signer.PermanentError{Err: err} // a person said no; at other stages it is the server that was rejected
 	}
 	got, resetErr := t.post(ctx, "reset", map[string]any{"CertificateDN": dn, "Restart": true})
 	if resetErr == nil && got.status != http.StatusOK {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,18 +86,30 @@ func TestTPPApproval(t *testing.T) {
 // An object in an error state would stay in it for ever.
 func TestTPPResets(t *testing.T) {
 	s := venafitest.NewTPP(t)
-	s.Set(venafitest.Down(true))
+	s.Set(venafitest.Failing(venafitest.CADown))
 	b := newWorld(t, passwordSecret()).backend(tppConfig(s), clock.RealClock{})
 	req := request(t, dns("web.example.com"))
 	_, err := b.Sign(t.Context(), req)
 	wantError(t, err, "request", "Cannot connect to the certificate authority")
 	_, err = b.Sign(t.Context(), req)
 	wantError(t, err, "request", "it was told to try again")
-	s.Set(venafitest.Down(false))
+	s.Set(venafitest.Failing(""))
 	mustSign(t, b, req)
 	if s.Requests() != 1 {
 		t.Errorf("%d requests, want 1", s.Requests())
 	}
+}
+
+// Words of a CA that rejects the server itself are nobody's verdict on a request.
+func TestTPPRejectedByItsCA(t *testing.T) {
+	s := venafitest.NewTPP(t)
+	s.Set(venafitest.Failing("the certificate authority rejected the credentials"))
+	b := newWorld(t, passwordSecret()).backend(tppConfig(s), clock.RealClock{})
+	req := request(t, dns("web.example.com"))
+	_, err := b.Sign(t.Context(), req)
+	wantError(t, err, "request", "rejected the credentials")
+	s.Set(venafitest.Failing(""))
+	mustSign(t, b, req)
 }
 
 func TestTPPForbids(t *testing.T) {
@@ -164,6 +177,31 @@ func TestTPPLogsIn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A wrong password that is tried again and again locks the account, for everybody who uses it.
+func TestTPPWrongPasswordLocksNoAccount(t *testing.T) {
+	s := venafitest.NewTPP(t)
+	w := newWorld(t, secret("tpp", map[string]string{"username": venafitest.TPPUser, "password": "wrong"}))
+	b := w.backend(tppConfig(s), w.clock)
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() { wantError(t, b.Check(t.Context()), "CredentialsRefused", "or when the Secret changes") })
+	}
+	all.Wait()
+	if n := s.Refusals(); n != 1 {
+		t.Fatalf("the password was shown %d times at once", n)
+	}
+	for range 30 * 60 / 5 {
+		w.clock.Step(5 * time.Second)
+		_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
+		wantError(t, err, "CredentialsRefused", "not valid")
+	}
+	if n := s.Refusals(); n != 3 {
+		t.Errorf("the password was shown %d times in half an hour, want 3: now, after 5 and after 10 more minutes", n)
+	}
+	w.set("tpp", map[string]string{"username": venafitest.TPPUser, "password": venafitest.TPPPassword})
+	mustSign(t, b, request(t, dns("web.example.com")))
 }
 
 func TestTPPAccessToken(t *testing.T) {

@@ -34,6 +34,13 @@ const (
 	keyRefreshTokenOf = "refresh-token-of"
 )
 
+// pauseFirst and pauseMax bound the time until credentials that were refused are shown again; it doubles with each refusal.
+// Directories lock accounts after some five wrong passwords within half an hour: here it is three.
+const (
+	pauseFirst = 5 * time.Minute
+	pauseMax   = 30 * time.Minute
+)
+
 // scope is all that ordering and retrieving certificates needs.
 const scope = "certificate:manage"
 
@@ -50,6 +57,7 @@ type tppAuth struct {
 
 	turn chan struct{} // whoever holds it may use what follows, which a login that hangs blocks
 	held token
+	ban  ban
 	// unsaved is a refresh token that could not be written yet; the one before it is worth nothing any more.
 	unsaved *savedToken
 }
@@ -58,6 +66,14 @@ type token struct {
 	access string
 	of     string    // what it was made from
 	until  time.Time // when it should be renewed; zero if nobody knows
+}
+
+// ban is on credentials that the server refused.
+type ban struct {
+	of    string // their hash
+	until time.Time
+	pause time.Duration
+	err   error
 }
 
 type savedToken struct{ token, of string }
@@ -122,11 +138,14 @@ func (a *tppAuth) token(ctx context.Context, refused string) (string, error) {
 	if a.held.access != "" && a.held.access != refused && a.held.of == c.hash && fresh {
 		return a.held.access, nil
 	}
+	if a.ban.of == c.hash && a.clock.Now().Before(a.ban.until) {
+		return "", a.ban.err
+	}
 	held, err := a.login(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	a.held = held
+	a.held, a.ban = held, ban{}
 	return held.access, nil
 }
 
@@ -160,7 +179,7 @@ func (a *tppAuth) login(ctx context.Context, c credentials) (token, error) {
 	if err := got.decode(&t, http.StatusOK); err != nil {
 		var r *refusal
 		if errors.As(err, &r) && slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized}, r.status) {
-			return token{}, checkError(reasonCredentialsRefused, "logging in with the %s of Secret %s/%s for the API integration %q: %w", c.kind, a.secrets.Namespace, a.ref.Name, a.clientID, r)
+			return token{}, a.refused(c, r)
 		}
 		return token{}, fmt.Errorf("logging in: %w", err)
 	}
@@ -172,6 +191,19 @@ func (a *tppAuth) login(ctx context.Context, c credentials) (token, error) {
 		_ = a.save(ctx) // unsavedError and the next login try again
 	}
 	return token{access: t.AccessToken, of: c.hash, until: a.renewAt(t.Expires)}, nil
+}
+
+// refused bans credentials, so that a wrong password does not lock the account.
+func (a *tppAuth) refused(c credentials, r *refusal) error {
+	next := ban{of: c.hash, pause: pauseFirst}
+	if a.ban.of == c.hash {
+		next.pause = min(2*a.ban.pause, pauseMax)
+	}
+	next.until = a.clock.Now().Add(next.pause)
+	next.err = checkError(reasonCredentialsRefused, "logging in with the %s of Secret %s/%s for the API integration %q: %w; so as not to lock the account, this is tried again at %s, or when the Secret changes",
+		c.kind, a.secrets.Namespace, a.ref.Name, a.clientID, r, next.until.UTC().Format(time.TimeOnly+" UTC"))
+	a.ban = next
+	return next.err
 }
 
 // renewAt is when three quarters of a token's life are over.

@@ -919,7 +919,7 @@ func (x *TrustAnchorsRequest) GetConfig() map[string]string {
 // TrustAnchorsResponse are the anchors of one backend of a Signer.
 type TrustAnchorsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Certificates in DER: at most 100. None means that the program does not know them: then set trustAnchors in the Signer.
+	// Certificates in DER: at most 100, and 64 KiB. None means that the program does not know them: then set trustAnchors in the Signer.
 	Certificates [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	// When the CA certificate that signs, or one above it, expires. Unset: when the first of the certificates does.
 	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`

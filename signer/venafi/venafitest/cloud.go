@@ -27,7 +27,6 @@ const (
 	CloudKey  = "6f4b1c1e-8f0c-4c55-9d35-2d5be8a4d0f3"
 
 	applicationID = "15927220-bcdf-11eb-aef6-d3dfbf271ceb"
-	templateID    = "7f3ff940-bcdf-11eb-9af9-c947417e28d0"
 )
 
 // Cloud is Venafi as a Service.
@@ -38,12 +37,13 @@ type Cloud struct {
 
 	mu       sync.Mutex
 	requests map[string]*pending
+	template string // its id
 }
 
 // NewCloud starts a server until the test ends.
 func NewCloud(t testing.TB) *Cloud {
 	t.Helper()
-	s := &Cloud{CA: newCA(t), requests: map[string]*pending{}}
+	s := &Cloud{CA: newCA(t), requests: map[string]*pending{}, template: "7f3ff940-bcdf-11eb-9af9-c947417e28d0"}
 	mux := http.NewServeMux()
 	for pattern, f := range map[string]http.HandlerFunc{
 		"GET /outagedetection/v1/applications/name/{name}":   s.application,
@@ -75,6 +75,13 @@ func (s *Cloud) Requests() int {
 	return len(s.requests)
 }
 
+// Recreate makes the issuing template anew: it has another id.
+func (s *Cloud) Recreate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.template = strings.ToLower(rand.Text())
+}
+
 // Cancel cancels all requests.
 func (s *Cloud) Cancel() {
 	s.mu.Lock()
@@ -94,9 +101,11 @@ func (s *Cloud) application(w http.ResponseWriter, r *http.Request) {
 		cloudError(w, http.StatusNotFound, 20606, "Unable to find Application for key [%s]", r.PathValue("name"))
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	write(w, http.StatusOK, map[string]any{
 		"id": applicationID, "companyId": "11447611-28f5-11eb-b879-87373a818312", "name": application,
-		"certificateIssuingTemplateAliasIdMap": map[string]string{template: templateID},
+		"certificateIssuingTemplateAliasIdMap": map[string]string{template: s.template},
 	})
 }
 
@@ -117,8 +126,15 @@ func (s *Cloud) request(w http.ResponseWriter, r *http.Request) {
 		cloudError(w, http.StatusBadRequest, 10001, "Invalid JSON: %v", err)
 		return
 	}
-	if in.ApplicationID != applicationID || in.TemplateID != templateID {
+	s.mu.Lock()
+	template := s.template
+	s.mu.Unlock()
+	if in.ApplicationID != applicationID {
 		cloudError(w, http.StatusNotFound, 20606, "Unable to find Application for key [%s]", in.ApplicationID)
+		return
+	}
+	if in.TemplateID != template {
+		cloudError(w, http.StatusBadRequest, 10701, "The application has no certificate issuing template with the id %s", in.TemplateID)
 		return
 	}
 	req, err := parse(in.CSR)

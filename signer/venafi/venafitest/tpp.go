@@ -41,6 +41,7 @@ type TPP struct {
 	refresh  map[string]bool      // each is good for one use
 	life     time.Duration
 	logins   int
+	refusals int
 	clients  map[string]bool // client certificates that may log in, in DER
 	objects  map[string]*pending
 	requests int
@@ -100,8 +101,9 @@ func (s *TPP) TokenLife(d time.Duration) {
 	s.life = d
 }
 
-// Logins returns how often somebody logged in, Requests how often a certificate was requested.
+// Logins returns how often somebody logged in, Refusals how often one was refused, Requests how often a certificate was requested.
 func (s *TPP) Logins() int   { return s.count(&s.logins) }
+func (s *TPP) Refusals() int { return s.count(&s.refusals) } //nolint:revive // see Logins
 func (s *TPP) Requests() int { return s.count(&s.requests) } //nolint:revive // see Logins
 
 func (s *TPP) count(n *int) int {

@@ -31,7 +31,9 @@ func (s *TPP) grant(w http.ResponseWriter) {
 	})
 }
 
-func noGrant(w http.ResponseWriter, code, description string) {
+// noGrant refuses a login. The lock is held.
+func (s *TPP) noGrant(w http.ResponseWriter, code, description string) {
+	s.refusals++
 	write(w, http.StatusBadRequest, map[string]string{"error": code, "error_description": description})
 }
 
@@ -47,11 +49,11 @@ func (s *TPP) oauth(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil:
-		noGrant(w, "invalid_request", err.Error())
+		s.noGrant(w, "invalid_request", err.Error())
 	case in.ClientID != TPPClientID:
-		noGrant(w, "invalid_client", "Application with the client ID "+in.ClientID+" does not exist")
+		s.noGrant(w, "invalid_client", "Application with the client ID "+in.ClientID+" does not exist")
 	case in.Username != TPPUser || in.Password != TPPPassword:
-		noGrant(w, "invalid_grant", "Username\\password combination not valid")
+		s.noGrant(w, "invalid_grant", "Username\\password combination not valid")
 	case in.Scope != tppScope || s.noScope:
 		writeLine(w, http.StatusForbidden, "Failed to issue grant: User is not authorized for the requested scope")
 	default:
@@ -69,11 +71,11 @@ func (s *TPP) certificate(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil:
-		noGrant(w, "invalid_request", err.Error())
+		s.noGrant(w, "invalid_request", err.Error())
 	case in.ClientID != TPPClientID || in.Scope != tppScope:
-		noGrant(w, "invalid_client", "Application or scope not valid")
+		s.noGrant(w, "invalid_client", "Application or scope not valid")
 	case len(r.TLS.PeerCertificates) == 0 || !s.clients[string(r.TLS.PeerCertificates[0].Raw)]:
-		noGrant(w, "invalid_grant", "Client certificate is not mapped to an identity")
+		s.noGrant(w, "invalid_grant", "Client certificate is not mapped to an identity")
 	default:
 		s.grant(w)
 	}
@@ -89,11 +91,11 @@ func (s *TPP) token(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	switch {
 	case err != nil:
-		noGrant(w, "invalid_request", err.Error())
+		s.noGrant(w, "invalid_request", err.Error())
 	case in.ClientID != TPPClientID:
-		noGrant(w, "invalid_client", "Application with the client ID "+in.ClientID+" does not exist")
+		s.noGrant(w, "invalid_client", "Application with the client ID "+in.ClientID+" does not exist")
 	case !s.refresh[in.RefreshToken]:
-		noGrant(w, "invalid_grant", "Refresh token is not valid")
+		s.noGrant(w, "invalid_grant", "Refresh token is not valid")
 	default:
 		delete(s.refresh, in.RefreshToken)
 		s.grant(w)

@@ -34,6 +34,9 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 )
 
+// CADown are the server's words of a CA that it cannot reach.
+const CADown = "Cannot connect to the certificate authority (CA)."
+
 // Usages are those of all certificates.
 var Usages = []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth}
 
@@ -49,7 +52,8 @@ type CA struct {
 
 	domains                              []string // all that DNS names may be in, if there are any
 	noURIs, noIPs, noEmails, noWildcards bool
-	approval, rejecting, down            bool
+	approval, rejecting                  bool
+	failure                              string
 	wait                                 int
 }
 
@@ -101,9 +105,9 @@ func (c *CA) Set(settings ...func(*CA)) {
 
 // Settings of a CA.
 var (
-	Approval    = func(on bool) func(*CA) { return func(c *CA) { c.approval = on } }  // a person must approve
-	Rejecting   = func(on bool) func(*CA) { return func(c *CA) { c.rejecting = on } } // and does not
-	Down        = func(on bool) func(*CA) { return func(c *CA) { c.down = on } }      // the CA cannot be reached by the server
+	Approval    = func(on bool) func(*CA) { return func(c *CA) { c.approval = on } }        // a person must approve
+	Rejecting   = func(on bool) func(*CA) { return func(c *CA) { c.rejecting = on } }       // and does not
+	Failing     = func(words string) func(*CA) { return func(c *CA) { c.failure = words } } // the CA fails the server, which says so
 	Domains     = func(d ...string) func(*CA) { return func(c *CA) { c.domains = d } }
 	NoURIs      = func(c *CA) { c.noURIs = true }
 	NoIPs       = func(c *CA) { c.noIPs = true }
@@ -152,8 +156,8 @@ func (c *CA) violations(req *x509.CertificateRequest) map[string]string {
 func (c *CA) issue(req *x509.CertificateRequest, notAfter time.Time) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.down {
-		return "", errors.New("Cannot connect to the certificate authority (CA).") //nolint:revive,staticcheck // the words of the server
+	if c.failure != "" {
+		return "", errors.New(c.failure)
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 150))
 	if err != nil {

@@ -23,36 +23,42 @@ import (
 )
 
 // A bundle without the anchors of a backend would break those who verify what that backend signed. One that never signed anything must not
-// keep the others from signing for ever.
+// keep the others from signing for ever, nor one that is away an administrator from adding another.
 func TestTrustBundleWithoutABackend(t *testing.T) {
 	unknown := &able{anchored: anchored{backend: honest, err: errors.New("503 sealed")}, notAfter: now}
+	both := map[string]*x509.Certificate{"first": root.Certificate, "second": stranger.Certificate}
+	second := map[string]*x509.Certificate{"second": stranger.Certificate}
+	published := []string{"publish " + signerName + " root"}
 	for name, c := range map[string]struct {
-		second Backend
-		known  bool // before, as the status says
-		calls  []string
-		bundle string
-		signs  map[string]bool
+		second  Backend
+		before  map[string]*x509.Certificate // roots that the status knows
+		current []*x509.Certificate          // in the published bundle
+		calls   []string
+		signs   map[string]bool
 	}{
-		"never known": {unknown, false, []string{"publish " + signerName + " root"}, "configmap/" + signerName, map[string]bool{"first": true, "second": false}},
-		"known before a restart, with one known as well": {unknown, true, nil, "configmap/before", map[string]bool{"first": true, "second": false}},
-		"it has none": {backend(honest), false, []string{"publish " + signerName + " root"}, "configmap/" + signerName, map[string]bool{"first": true, "second": true}},
+		"never known":                        {unknown, nil, nil, published, map[string]bool{"first": true, "second": false}},
+		"it has none":                        {backend(honest), nil, nil, published, map[string]bool{"first": true, "second": true}},
+		"known before a restart":             {unknown, both, []*x509.Certificate{root.Certificate, stranger.Certificate}, []string{published[0] + " root stranger"}, map[string]bool{"first": true, "second": false}},
+		"the other one is new":               {unknown, second, []*x509.Certificate{stranger.Certificate}, []string{published[0] + " stranger"}, map[string]bool{"first": true, "second": false}},
+		"nothing is published any more":      {unknown, both, nil, nil, map[string]bool{"first": true, "second": false}},
+		"its root is not published":          {unknown, both, []*x509.Certificate{root.Certificate}, nil, map[string]bool{"first": true, "second": false}},
+		"the same, and the other one is new": {unknown, second, []*x509.Certificate{intermediate.Certificate}, nil, map[string]bool{"first": false, "second": false}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSigner("first", "second")
-			s.Status.TrustBundle = "configmap/before"
-			if c.known {
-				s.Status.Backends = []v1alpha1.BackendStatus{{Name: "first", Root: fingerprint(root.Certificate)}, {Name: "second", Root: fingerprint(stranger.Certificate)}}
+			s.Status.TrustBundle = "configmap/" + signerName
+			for _, name := range []string{"first", "second"} {
+				if known := c.before[name]; known != nil {
+					s.Status.Backends = append(s.Status.Backends, v1alpha1.BackendStatus{Name: name, Root: fingerprint(known)})
+				}
 			}
 			w := newWatcher(t, s)
-			w.backends["first"], w.backends["second"] = newAble(now.Add(time.Hour), root.Certificate), c.second
+			w.backends["first"], w.backends["second"], w.publisher.current = newAble(now.Add(time.Hour), root.Certificate), c.second, c.current
 			if _, err := w.check(t, "internal"); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(w.calls, c.calls) {
 				t.Errorf("calls %q, want %q", w.calls, c.calls)
-			}
-			if got := w.signer(t, "internal").Status.TrustBundle; got != c.bundle {
-				t.Errorf("trustBundle is %q, want %q", got, c.bundle)
 			}
 			for name, signs := range c.signs {
 				if _, err := w.member(t, name).verifyWith(); (err == nil) != signs {
@@ -61,6 +67,15 @@ func TestTrustBundleWithoutABackend(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is published cannot be read", func(t *testing.T) {
+		s := newSigner("first", "second")
+		s.Status.Backends = []v1alpha1.BackendStatus{{Name: "second", Root: fingerprint(stranger.Certificate)}}
+		w := newWatcher(t, s)
+		w.backends["first"], w.backends["second"], w.publisher.err = newAble(now.Add(time.Hour), root.Certificate), unknown, errors.New("503")
+		if _, err := w.check(t, "internal"); err == nil || len(w.calls) > 0 {
+			t.Errorf("calls %q, error %v", w.calls, err)
+		}
+	})
 }
 
 // Whoever has only the bundle from before a backend was added, or its root replaced, could not verify what it signs.
@@ -215,10 +230,11 @@ func TestCheckOfAddedAnchors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	s.Spec.TrustBundle.Additional = append(s.Spec.TrustBundle.Additional, v1alpha1.TrustSource{PEM: "no certificate"})
+	s.Spec.TrustBundle.ConfigMap = &v1alpha1.TrustConfigMaps{NamespaceSelector: metav1.LabelSelector{MatchLabels: map[string]string{"not a label": ""}}}
 	for _, reason := range []string{ReasonTrustIncomplete, ReasonBackendInvalid} {
 		err := Check(s, made)
-		if reasonOf(err) != reason || !strings.Contains(err.Error(), "spec.trustBundle.additional[2].pem") {
-			t.Errorf("got %v, want the reason %s and the field", err, reason)
+		if reasonOf(err) != reason || !strings.Contains(err.Error(), "spec.trustBundle.additional[2].pem") || !strings.Contains(err.Error(), "spec.trustBundle.configMap.namespaceSelector") {
+			t.Errorf("got %v, want the reason %s and both fields", err, reason)
 		}
 		s.Spec.Backends = nil
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,17 +18,30 @@ import (
 )
 
 // publish publishes the trust anchors of all backends that know them, and lets those backends sign: what verifiers do not have yet, nobody
-// signs with. A backend that does not know its anchors now, and did before, leaves the bundle as it is: a bundle without them would
-// break those who verify what that backend signed. One of which they were never known signed nothing, and holds up nobody. What the
-// Signer adds is only published: no backend's certificates are verified with it.
+// signs with. While a backend does not know its anchors that did before, what is published stays, and more comes to it: a bundle
+// without them would break those who verify what that backend signed. One of which they were never known signed nothing, and holds up
+// nobody. What the Signer adds is only published: no backend's certificates are verified with it.
 func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *v1alpha1.Signer) (warnings []error, err error) {
 	var anchors []*x509.Certificate
+	var lost []string // fingerprints of the roots of backends that do not know their anchors now
 	for _, m := range signer.members {
 		known := m.recall().anchors
-		if len(known) == 0 && statusOf(object.Status.Backends, m.name).Root != "" {
-			return nil, nil
+		if before := statusOf(object.Status.Backends, m.name).Root; len(known) == 0 && before != "" {
+			lost = append(lost, before)
 		}
 		anchors = append(anchors, known...)
+	}
+	if len(lost) > 0 {
+		current, err := r.Publisher.Current(ctx, signer.signerName)
+		if err != nil {
+			return nil, &CheckError{Reason: ReasonTrustNotPublished, Err: fmt.Errorf("adding to the trust bundle: %w", err)}
+		}
+		if slices.ContainsFunc(lost, func(root string) bool {
+			return !slices.ContainsFunc(current, func(c *x509.Certificate) bool { return fingerprint(c) == root })
+		}) {
+			return nil, nil // what is missing is nowhere to be had
+		}
+		anchors = append(anchors, current...)
 	}
 	if added := object.Spec.TrustBundle; len(anchors) == 0 && len(added.Additional) == 0 && !added.PublicRoots {
 		return nil, nil

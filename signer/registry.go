@@ -182,9 +182,14 @@ func Check(object *v1alpha1.Signer, newBackend NewBackend) error {
 	return err
 }
 
-// checkAdded checks the trust anchors that a Signer names itself. Such a mistake keeps nobody from signing.
+// checkAdded checks what a Signer says about its trust bundle. Such a mistake keeps nobody from signing.
 func checkAdded(b v1alpha1.TrustBundle, path *field.Path) error {
 	var errs field.ErrorList
+	if b.ConfigMap != nil {
+		if _, err := metav1.LabelSelectorAsSelector(&b.ConfigMap.NamespaceSelector); err != nil {
+			errs = append(errs, field.Invalid(path.Child("configMap", "namespaceSelector"), field.OmitValueType{}, err.Error()))
+		}
+	}
 	for i, s := range b.Additional {
 		if s.PEM == "" {
 			continue

@@ -59,6 +59,8 @@ type Publisher interface {
 	// has in the cluster. The warnings say what was left out, and why. Should the Signer be deleted while nobody is there to withdraw
 	// the bundle, that goes with it.
 	Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, warnings []string, err error)
+	// Current returns the certificates of the published bundle of a signerName; none if there is none.
+	Current(ctx context.Context, signerName string) ([]*x509.Certificate, error)
 	// Withdraw removes the trust bundle of a signerName that no Signer has any more.
 	Withdraw(ctx context.Context, signerName string) error
 }

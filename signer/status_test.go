@@ -39,6 +39,7 @@ func newAble(notAfter time.Time, anchors ...*x509.Certificate) *able {
 
 // publisher notes what is published and withdrawn.
 type publisher struct {
+	current  []*x509.Certificate
 	calls    []string
 	warnings []string
 	err      error
@@ -51,6 +52,10 @@ func (p *publisher) Publish(_ context.Context, s *v1alpha1.Signer, anchors []*x5
 	}
 	p.calls = append(p.calls, call)
 	return "configmap/" + s.Spec.SignerName, p.warnings, p.err
+}
+
+func (p *publisher) Current(context.Context, string) ([]*x509.Certificate, error) {
+	return p.current, p.err
 }
 
 func (p *publisher) Withdraw(_ context.Context, signerName string) error {

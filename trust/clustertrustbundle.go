@@ -86,6 +86,18 @@ func (p *ClusterTrustBundles) Publish(ctx context.Context, signer *v1alpha1.Sign
 	return "clustertrustbundle/" + name, err
 }
 
+// Current returns the bundle of a signerName as it is in the cluster, where only those can change it who may attest for the signerName.
+func (p *ClusterTrustBundles) Current(ctx context.Context, signerName string) (string, error) {
+	name := v1alpha1.ClusterTrustBundleName(signerName)
+	object, spec := p.object(name)
+	if err := p.reader.Get(ctx, client.ObjectKey{Name: name}, object); apierrors.IsNotFound(err) {
+		return "", nil
+	} else if err != nil {
+		return "", fmt.Errorf("reading clustertrustbundle/%s: %w", name, err)
+	}
+	return *spec.bundle, nil
+}
+
 // Withdraw deletes the bundle of a signerName that no Signer has any more. Pods that run keep what they have; those that
 // mount it cannot start again.
 func (p *ClusterTrustBundles) Withdraw(ctx context.Context, signerName string) error {

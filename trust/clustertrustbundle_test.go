@@ -58,6 +58,12 @@ func TestClusterTrustBundles(t *testing.T) {
 				if writes := c.took(); writes != s.writes {
 					t.Errorf("%s: writes %q, want %q", s.name, writes, s.writes)
 				}
+				if text, err := p.Current(t.Context(), signerName); err != nil || text != s.want {
+					t.Errorf("%s: current is %q, error %v, want %q", s.name, text, err, s.want)
+				}
+				if text, err := p.Current(t.Context(), "example.com/none"); err != nil || text != "" {
+					t.Errorf("%s: there is a bundle of nobody: %q, error %v", s.name, text, err)
+				}
 				name, text, meta := published()
 				if name != signerName || text != s.want || meta.Labels["app.kubernetes.io/managed-by"] != "certwright" {
 					t.Errorf("%s: published for %s with labels %v:\n%swant\n%s", s.name, name, meta.Labels, text, s.want)

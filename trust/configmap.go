@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,24 +33,34 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 )
 
-// ConfigMaps publishes the bundles as keys of the ConfigMap v1alpha1.TrustConfigMap in every active namespace, and puts
-// them back where they were changed. It is safe for concurrent use.
+// ConfigMaps publishes the bundles as keys of the ConfigMap v1alpha1.TrustConfigMap in every active namespace, or in those that
+// their Signers select, and puts them back where they were changed. It is safe for concurrent use.
 //
 // What is to be published is kept in memory and comes from Publish alone. After a start, a key that nothing was published
 // for yet stays as it is while its Signer exists. A ConfigMap goes with the last of its Signers, also when nobody runs.
 type ConfigMaps struct {
 	client   client.Client
+	home     string
+	all      bool // namespaces get all bundles
 	patience *patience
 
 	mu      sync.RWMutex
-	bundles map[string]string // by key of the ConfigMap
+	bundles map[string]mapped // by key of the ConfigMap
 	changed chan event.GenericEvent
 }
 
+// mapped is a bundle and the namespaces that have it.
+type mapped struct {
+	text string
+	in   labels.Selector
+}
+
 // NewConfigMaps returns a publisher that reads Namespaces, Signers and ConfigMaps with a cached client. The cache should
-// hold ConfigMaps as ConfigMapCache says. Nothing is written before the manager runs what SetupWithManager adds.
-func NewConfigMaps(c client.Client, clk clock.PassiveClock) *ConfigMaps {
-	return &ConfigMaps{client: c, patience: newPatience(clk), bundles: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
+// hold ConfigMaps as ConfigMapCache says. What was published before is read from the namespace home, which is Certwright's own. Nothing is
+// written before the manager runs what SetupWithManager adds. If it is not for all namespaces, a bundle comes to those that its Signer
+// selects; where it is already, it is kept fresh, as pods may mount it.
+func NewConfigMaps(c client.Client, home string, all bool, clk clock.PassiveClock) *ConfigMaps {
+	return &ConfigMaps{client: c, home: home, all: all, patience: newPatience(clk), bundles: map[string]mapped{}, changed: make(chan event.GenericEvent, 1)}
 }
 
 // ConfigMapCache keeps all ConfigMaps out of the cache of a manager but the published ones and those of Certwright's namespace, which
@@ -64,22 +76,69 @@ func ConfigMapCache(namespace string) cache.ByObject {
 // published before stays if all bundles together do not fit into a ConfigMap.
 func (p *ConfigMaps) Publish(_ context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error) {
 	key := v1alpha1.TrustConfigMapKey(signer.Spec.SignerName)
+	now := mapped{text: bundle.PEM}
+	if now.in, err = p.selector(signer); err != nil {
+		return "", err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bundles[key] != bundle.PEM {
-		size := len(key) + len(bundle.PEM)
-		for other, text := range p.bundles {
-			if other != key {
-				size += len(other) + len(text)
-			}
+	if before, known := p.bundles[key]; !known || before.text != now.text || !reflect.DeepEqual(before.in, now.in) {
+		if err := p.fits(key, now); err != nil {
+			return "", err
 		}
-		if size > maxBundleBytes {
-			return "", fmt.Errorf("with this bundle of %d bytes those of all Signers would be %d bytes long: at most %d fit into ConfigMap %s", len(bundle.PEM), size, maxBundleBytes, v1alpha1.TrustConfigMap)
-		}
-		p.bundles[key] = bundle.PEM
+		p.bundles[key] = now
 		p.announce()
 	}
 	return "configmap/" + v1alpha1.TrustConfigMap, nil
+}
+
+// selector returns which namespaces get the bundle of a Signer.
+func (p *ConfigMaps) selector(signer *v1alpha1.Signer) (labels.Selector, error) {
+	switch some := signer.Spec.TrustBundle.ConfigMap; {
+	case p.all:
+		return labels.Everything(), nil
+	case some == nil:
+		return labels.Nothing(), nil
+	default:
+		in, err := metav1.LabelSelectorAsSelector(&some.NamespaceSelector)
+		if err != nil {
+			return nil, fmt.Errorf("spec.trustBundle.configMap.namespaceSelector: %w", err)
+		}
+		return in, nil
+	}
+}
+
+// fits returns an error if a bundle and those that a namespace may have beside it do not fit into a ConfigMap.
+func (p *ConfigMaps) fits(key string, b mapped) error {
+	size := 0
+	add := func(key string, b mapped) {
+		if _, selects := b.in.Requirements(); selects {
+			size += len(key) + len(b.text)
+		}
+	}
+	add(key, b)
+	if size == 0 {
+		return nil
+	}
+	for other, o := range p.bundles {
+		if other != key {
+			add(other, o)
+		}
+	}
+	if size > maxBundleBytes {
+		return fmt.Errorf("with this bundle of %d bytes those of all Signers would be %d bytes long: at most %d fit into ConfigMap %s", len(b.text), size, maxBundleBytes, v1alpha1.TrustConfigMap)
+	}
+	return nil
+}
+
+// Current returns the bundle of a signerName as it is in Certwright's own namespace, which only those can change who may change CAs.
+func (p *ConfigMaps) Current(ctx context.Context, signerName string) (string, error) {
+	var current corev1.ConfigMap
+	err := p.client.Get(ctx, client.ObjectKey{Namespace: p.home, Name: v1alpha1.TrustConfigMap}, &current)
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("reading ConfigMap %s/%s: %w", p.home, v1alpha1.TrustConfigMap, err)
+	}
+	return current.Data[v1alpha1.TrustConfigMapKey(signerName)], nil
 }
 
 // Withdraw removes the bundle of a signerName that no Signer has any more.
@@ -153,9 +212,10 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("listing Signers: %w", err)
 	}
 	p.mu.RLock()
-	want, owners := desired(p.bundles, signers.Items, current.Data)
+	want, owners := desired(p.bundles, signers.Items, &namespace, current.Data)
 	p.mu.RUnlock()
-	if isRight(&current, want, owners) {
+	somebodys := !p.all && len(want) == 0 && !managedBy.AsSelector().Matches(labels.Set(current.Labels))
+	if somebodys || isRight(&current, want, owners) {
 		return reconcile.Result{}, nil
 	}
 	if wait := p.patience.wait(request.Name, fmt.Sprint(want, owners)); wait > 0 {
@@ -173,14 +233,19 @@ func comesBack(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
-// desired returns what the ConfigMap should hold, and the Signers that it is for: what was published for those that exist,
-// and what is there for those of which nothing was published yet, such as right after a start.
-func desired(bundles map[string]string, signers []v1alpha1.Signer, current map[string]string) (map[string]string, []metav1.OwnerReference) {
+// desired returns what the ConfigMap should hold, and the Signers that it is for: what was published for those that exist, if the
+// namespace is to have it or has it already; and what is there for those of which nothing was published yet, such as right after a
+// start.
+func desired(bundles map[string]mapped, signers []v1alpha1.Signer, namespace *corev1.Namespace, current map[string]string) (map[string]string, []metav1.OwnerReference) {
 	want := map[string]string{}
 	var owners []metav1.OwnerReference
 	for i := range signers {
 		key := v1alpha1.TrustConfigMapKey(signers[i].Spec.SignerName)
-		if text := cmp.Or(bundles[key], current[key]); text != "" {
+		text, there := current[key]
+		if b, known := bundles[key]; known && (there || b.in.Matches(labels.Set(namespace.Labels))) {
+			text = b.text
+		}
+		if text != "" {
 			want[key] = text
 			owners = append(owners, ownerReference(&signers[i]))
 		}

@@ -91,7 +91,7 @@ func TestReconcile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cl := newClient(t, c.objects...)
-			p := trust.NewConfigMaps(cl, clocktesting.NewFakePassiveClock(now))
+			p := trust.NewConfigMaps(cl, namespace, true, clocktesting.NewFakePassiveClock(now))
 			for name, cert := range c.published {
 				if where, err := p.Publish(t.Context(), signerObject("internal", name), bundle(t, cert)); err != nil || where != "configmap/certwright-trust" {
 					t.Fatalf("Publish: %s, %v", where, err)
@@ -165,7 +165,7 @@ func TestPublishAndWithdrawConfigMaps(t *testing.T) {
 	a := newCert(t, "A", nil)
 	internal := signerObject("internal", signerName)
 	c := newClient(t, namespaceObject("shop"), internal)
-	p := trust.NewConfigMaps(c, clocktesting.NewFakePassiveClock(now))
+	p := trust.NewConfigMaps(c, namespace, true, clocktesting.NewFakePassiveClock(now))
 	if _, err := p.Publish(t.Context(), signerObject("internal", signerName), bundle(t, a)); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestPublishAndWithdrawConfigMaps(t *testing.T) {
 
 func TestReconcileTrouble(t *testing.T) {
 	c := newClient(t, namespaceObject("shop"), signerObject("internal", signerName))
-	p := trust.NewConfigMaps(c, clocktesting.NewFakePassiveClock(now))
+	p := trust.NewConfigMaps(c, namespace, true, clocktesting.NewFakePassiveClock(now))
 	if _, err := p.Publish(t.Context(), signerObject("internal", signerName), bundle(t, newCert(t, "A", nil))); err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func TestAnotherWriterOfConfigMaps(t *testing.T) {
 	a, planted := newCert(t, "A", nil), pemOf(newCert(t, "Planted", nil))
 	clk := clocktesting.NewFakePassiveClock(now)
 	c := newClient(t, namespaceObject("shop"), namespaceObject("office"), signerObject("internal", signerName))
-	p := trust.NewConfigMaps(c, clk)
+	p := trust.NewConfigMaps(c, namespace, true, clk)
 	publish := func(cert *x509.Certificate) {
 		t.Helper()
 		if _, err := p.Publish(t.Context(), signerObject("internal", signerName), bundle(t, cert)); err != nil {
@@ -251,5 +251,22 @@ func TestAnotherWriterOfConfigMaps(t *testing.T) {
 	reconcileShop(t, p)
 	if got := published(t, c)["example.com_internal.pem"]; got != pemOf(b) {
 		t.Error("new anchors wait for the other writer")
+	}
+}
+
+// What a namespace's administrator put into its ConfigMap is nobody's trust anchor elsewhere.
+func TestCurrentIsReadAtHome(t *testing.T) {
+	a, b := newCert(t, "A", nil), newCert(t, "B", nil)
+	key := v1alpha1.TrustConfigMapKey(signerName)
+	home := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.TrustConfigMap}, Data: map[string]string{key: pemOf(a)}}
+	shop := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: v1alpha1.TrustConfigMap}, Data: map[string]string{key: pemOf(a, b)}}
+	for name, c := range map[string]struct {
+		objects []client.Object
+		want    string
+	}{"both": {[]client.Object{home, shop}, pemOf(a)}, "not at home": {[]client.Object{shop}, ""}} {
+		p := trust.NewConfigMaps(newClient(t, c.objects...), namespace, true, clocktesting.NewFakePassiveClock(now))
+		if got, err := p.Current(t.Context(), signerName); err != nil || got != c.want {
+			t.Errorf("%s: current is %q, error %v, want %q", name, got, err, c.want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ package trust
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/trust/source"
 )
 
@@ -21,8 +23,31 @@ import (
 type Distributor interface {
 	// Publish makes the bundle that of a Signer's signerName, and returns where it is.
 	Publish(ctx context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error)
+	// Current returns the bundle of a signerName that pods have now, in PEM; empty if there is none.
+	Current(ctx context.Context, signerName string) (string, error)
 	// Withdraw removes the bundle of a signerName that no Signer has any more.
 	Withdraw(ctx context.Context, signerName string) error
+}
+
+// Both distributes bundles in two ways. Where they are is what the first one says.
+type Both [2]Distributor
+
+// Publish publishes in both ways.
+func (b Both) Publish(ctx context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error) {
+	if where, err = b[0].Publish(ctx, signer, bundle); err == nil {
+		_, err = b[1].Publish(ctx, signer, bundle)
+	}
+	return where, err
+}
+
+// Current returns what pods have in the first way.
+func (b Both) Current(ctx context.Context, signerName string) (string, error) {
+	return b[0].Current(ctx, signerName)
+}
+
+// Withdraw withdraws in both ways.
+func (b Both) Withdraw(ctx context.Context, signerName string) error {
+	return errors.Join(b[0].Withdraw(ctx, signerName), b[1].Withdraw(ctx, signerName))
 }
 
 // Publisher makes the bundle of a Signer from the trust anchors of its backends and from what its spec.trustBundle adds, and has
@@ -63,6 +88,19 @@ func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchor
 	}
 	where, err = p.distributor.Publish(ctx, signer, assembled)
 	return where, append(added.Warnings, assembled.Warnings...), err
+}
+
+// Current returns the certificates of a signerName's bundle that pods have now; none if there is none.
+func (p *Publisher) Current(ctx context.Context, signerName string) ([]*x509.Certificate, error) {
+	text, err := p.distributor.Current(ctx, signerName)
+	if err != nil || text == "" {
+		return nil, err
+	}
+	current, err := signer.ParsePEM([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("reading the published trust bundle of %s: %w", signerName, err)
+	}
+	return current, nil
 }
 
 // Withdraw removes the bundle of a signerName that no Signer has any more.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,12 +35,16 @@ func (d *distributor) Publish(_ context.Context, _ *v1alpha1.Signer, b trust.Bun
 	return "there", d.err
 }
 
+func (d *distributor) Current(context.Context, string) (string, error) { return d.text, d.err }
+
 func (d *distributor) Withdraw(_ context.Context, signerName string) error {
 	d.withdrawn = append(d.withdrawn, signerName)
 	return d.err
 }
 
 const namespace = "certwright-system"
+
+var errAway = errors.New("etcd is away")
 
 func secret(name, text string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{"ca.crt": []byte(text)}}
@@ -50,7 +55,7 @@ func secretRef(name string) v1alpha1.TrustSource {
 }
 
 func TestPublisher(t *testing.T) {
-	a, b, old, leaf := newCert(t, "A", nil), newCert(t, "B", func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(-1) }), newCert(t, "Old", expired), newCert(t, "Leaf", noCA)
+	a, b, old, leaf := newCert(t, "A", nil), newCert(t, "B", func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(-time.Hour) }), newCert(t, "Old", expired), newCert(t, "Leaf", noCA)
 	for name, c := range map[string]struct {
 		anchors  []*x509.Certificate
 		added    []v1alpha1.TrustSource
@@ -162,5 +167,28 @@ func TestWithdrawAndTroubleOfTheDistributor(t *testing.T) {
 	d.err = nil
 	if err := p.Withdraw(t.Context(), signerName); err != nil || len(d.withdrawn) != 2 || d.withdrawn[1] != signerName {
 		t.Errorf("got %v, withdrawn %q", err, d.withdrawn)
+	}
+}
+
+func TestCurrent(t *testing.T) {
+	a, b := newCert(t, "A", nil), newCert(t, "B", nil)
+	for name, c := range map[string]struct {
+		text string
+		err  error
+		want int
+		ok   bool
+	}{
+		"none":        {"", nil, 0, true},
+		"two":         {pemOf(a, b), nil, 2, true},
+		"no PEM":      {"nonsense", nil, 0, false},
+		"unreachable": {pemOf(a), errors.New("503"), 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := trust.NewPublisher(&distributor{text: c.text, err: c.err}, nil, clocktesting.NewFakePassiveClock(now))
+			got, err := p.Current(t.Context(), "example.com/internal")
+			if len(got) != c.want || (err == nil) != c.ok {
+				t.Errorf("%d certificates, error %v", len(got), err)
+			}
+		})
 	}
 }

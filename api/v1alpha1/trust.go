@@ -3,6 +3,8 @@
 
 package v1alpha1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // TrustBundle says what is published for those who verify, besides the trust anchors of the backends. It is only published:
 // what a backend returns is never verified with it.
 type TrustBundle struct {
@@ -19,6 +21,19 @@ type TrustBundle struct {
 	//
 	// +optional
 	PublicRoots bool `json:"publicRoots,omitempty"`
+
+	// ConfigMap has the bundle published in the ConfigMap certwright-trust of some namespaces as well, where pods get ClusterTrustBundles.
+	// Elsewhere it is in every namespace anyway.
+	//
+	// +optional
+	ConfigMap *TrustConfigMaps `json:"configMap,omitempty"`
+}
+
+// TrustConfigMaps says in which namespaces a bundle is published in a ConfigMap.
+type TrustConfigMaps struct {
+	// NamespaceSelector selects the namespaces by their labels; an empty one selects all. Where the bundle is already, it stays and is
+	// kept fresh as long as the Signer exists, as pods may mount it.
+	NamespaceSelector metav1.LabelSelector `json:"namespaceSelector"`
 }
 
 // TrustSource is where trust anchors are: CA certificates in PEM. Exactly one is set.

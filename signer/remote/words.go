@@ -15,11 +15,10 @@ const maxWords = 300
 
 // Bound makes the words of a server fit to be quoted in an error, an event or a condition: one line of at most 300 bytes of
 // printable characters.
-func Bound(text string) string {
-	return excerpt.Line(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text), maxWords)
+func Bound(text string) string { return excerpt.Of(Line(text), maxWords) }
+
+// Line makes the words of a server one line of printable characters, however long: for who wants to understand them before they
+// are cut.
+func Line(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"regexp"
 
+	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/remote"
 	"github.com/certwright/certwright/signer/vault/session"
 )
 
@@ -48,7 +50,22 @@ var (
 	noIssuer    = regexp.MustCompile(`^(could not fetch the CA certificate|error fetching CA certificate|no default issuer|unable to (find|fetch).* issuer)`)
 )
 
-// explain says what a failed call to sign means: never by a request's choice more than for that request.
+// refused says what a failed call to sign means. What Vault dislikes about a request, in words that are known or not, is that
+// request's alone: anybody could take the backend from all others otherwise. Check finds what is wrong for all.
+func (b *Backend) refused(err error) error {
+	no := session.Said(err)
+	if no == nil || no.Code != http.StatusBadRequest || unknownRole.MatchString(no.Words) || noIssuer.MatchString(no.Words) {
+		return b.explain(err)
+	}
+	for _, r := range refusals {
+		if r.words.MatchString(no.Words) {
+			return permanent("%s: Vault's role %q refuses it: %s", r.field, b.role, remote.Bound(no.Words))
+		}
+	}
+	return &signer.RequestError{Err: err}
+}
+
+// explain says what a failed call means that has nothing to do with a request.
 func (b *Backend) explain(err error) error {
 	no := session.Said(err)
 	if no == nil {
@@ -60,11 +77,6 @@ func (b *Backend) explain(err error) error {
 	case (code == http.StatusBadRequest || code == http.StatusInternalServerError) && noIssuer.MatchString(no.Words):
 		return session.Trouble(reasonNoIssuer, "%w: the PKI secrets engine at %s needs a CA", err, b.mount)
 	case code == http.StatusBadRequest:
-		for _, r := range refusals {
-			if r.words.MatchString(no.Words) {
-				return permanent("%s: Vault's role %q refuses it: %s", r.field, b.role, no.Words)
-			}
-		}
 		return session.Trouble(reasonRefused, "%w", err)
 	case code == http.StatusForbidden:
 		return session.Trouble(reasonDenied, "%w: the token was revoked, or its policy does not allow update on %s", err, b.path("sign"))

@@ -6,6 +6,7 @@ package vault_test
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -38,6 +39,11 @@ func TestRolesThatForbid(t *testing.T) {
 			role:     map[string]any{"allow_any_name": false, "allowed_domains": "shop.example.com", "allow_subdomains": true},
 			template: x509.CertificateRequest{DNSNames: []string{"bank.example.org"}},
 			want:     "dnsNames: Vault's role %q refuses it: subject alternate name bank.example.org not allowed by this role",
+		},
+		"long DNS name": {
+			role:     map[string]any{"allow_any_name": false, "allowed_domains": "shop.example.com"},
+			template: x509.CertificateRequest{DNSNames: []string{longName}},
+			want:     "dnsNames: Vault's role %q refuses it: subject alternate name aaa",
 		},
 		"wildcard": {
 			role:     map[string]any{"allow_wildcard_certificates": false},
@@ -108,6 +114,30 @@ func TestRolesThatForbid(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// longName is as long as a DNS name may be: longer than what is quoted of Vault's words about it.
+var longName = strings.Repeat(strings.Repeat("a", 49)+".", 5) + "exa"
+
+// Who finds a request that Vault refuses in words of its own takes the backend from nobody.
+func TestOtherWordsAreThatRequestsAlone(t *testing.T) {
+	var s *vaultServer
+	s = impostor(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/v1/pki/issuer/default/json":
+			_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"certificate": s.ca}})
+		case "/v1/pki/sign/web":
+			w.WriteHeader(http.StatusBadRequest)
+			_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{"cannot satisfy request, as TTL would result in notAfter beyond the expiration of the CA"}})
+		default:
+			w.WriteHeader(http.StatusForbidden)
+		}
+	})
+	_, err := s.newBackend(t, tokenAuth(), tokenSecret(secretToken)).Sign(t.Context(), request(t))
+	var own *signer.RequestError
+	if !errors.As(err, &own) || !strings.Contains(err.Error(), "beyond the expiration of the CA") {
+		t.Errorf("got the error %v, want a *signer.RequestError with Vault's words", err)
 	}
 }
 

@@ -124,7 +124,7 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	}
 	var answer signAnswer
 	if err := b.vault.Call(ctx, http.MethodPost, b.path("sign"), newSignRequest(req, ttl), &answer); err != nil {
-		return nil, b.explain(err)
+		return nil, b.refused(err)
 	}
 	chain, err := answer.chain()
 	if err != nil {

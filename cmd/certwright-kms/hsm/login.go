@@ -7,7 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
 
 	"github.com/miekg/pkcs11"
 
@@ -21,39 +21,19 @@ const (
 	reasonTokenLocked = "TokenLocked"
 )
 
-// pins remembers by token the last PIN that it refused. Tokens lock themselves, or wipe their keys, after a few wrong PINs, so a
-// PIN that was refused is not tried again, by any backend of this process, until another one comes.
-type pins struct {
-	mu   sync.Mutex
-	last map[string][sha256.Size]byte
-}
-
-func (p *pins) refuse(token, pin string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.last == nil {
-		p.last = map[string][sha256.Size]byte{}
-	}
-	p.last[token] = sha256.Sum256([]byte(pin))
-}
-
-func (p *pins) refused(token, pin string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last, known := p.last[token]
-	return known && last == sha256.Sum256([]byte(pin))
-}
-
-// login logs a session in, and with it all sessions that this process has with the token.
+// login logs a session in, and with it all sessions that this process has with the token. Tokens lock themselves, or wipe their
+// keys, after a few wrong PINs, so a PIN that was refused is never tried again by any backend of this process.
 func (m *Modules) login(in *module, session pkcs11.SessionHandle, token pkcs11.TokenInfo, pin string) error {
 	if token.Flags&pkcs11.CKF_LOGIN_REQUIRED == 0 {
 		return nil
 	}
-	id := in.path + "\x00" + token.SerialNumber + "\x00" + token.Label
 	if err := mayTry(token.Flags, pin); err != nil {
 		return err
 	}
-	if m.refused.refused(id, pin) {
+	in.logins.Lock() // several backends may come with the same wrong PIN at once
+	defer in.logins.Unlock()
+	attempt := sha256.Sum256([]byte(strings.Join([]string{in.path, token.SerialNumber, token.Label, pin}, "\x00")))
+	if _, refused := m.refused.Load(attempt); refused {
 		return refusedPIN()
 	}
 	err := in.Login(session, pkcs11.CKU_USER, pin)
@@ -65,7 +45,7 @@ func (m *Modules) login(in *module, session pkcs11.SessionHandle, token pkcs11.T
 	case pkcs11.CKR_USER_ALREADY_LOGGED_IN: // another backend uses the token
 		return nil
 	case pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_INVALID, pkcs11.CKR_PIN_LEN_RANGE:
-		m.refused.refuse(id, pin)
+		m.refused.Store(attempt, nil)
 		return refusedPIN()
 	case pkcs11.CKR_PIN_LOCKED:
 		return locked()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +63,29 @@ func TestWrongPINIsTriedOnce(t *testing.T) {
 	}
 	if n := count("C_Login"); n != 3 {
 		t.Errorf("%d PINs were tried, want 3", n)
+	}
+}
+
+// Several Signers may use one token, each with a wrong PIN of its own, or all with the same.
+func TestWrongPINsOfSeveralSigners(t *testing.T) {
+	uri, count := spied(t, "ECDSA-P256")
+	chain := string(certificates["ECDSA-P256"])
+	var worlds []*world
+	for _, pin := range []string{"0000", "0000", "0000", "1111"} {
+		worlds = append(worlds, newWorld(t, uri, chain, pin))
+	}
+	for range 10 {
+		var all sync.WaitGroup
+		for _, w := range worlds {
+			all.Go(func() { wantReason(t, w.Check(t.Context()), "PINRefused") })
+		}
+		all.Wait()
+		for _, w := range worlds {
+			w.clock.Step(time.Hour)
+		}
+	}
+	if n := count("C_Login"); n != 2 {
+		t.Errorf("two wrong PINs were tried %d times", n)
 	}
 }
 

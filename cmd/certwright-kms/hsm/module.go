@@ -30,14 +30,16 @@ type Modules struct {
 
 	mu     sync.Mutex
 	loaded map[string]*module
-	// refused holds, by token, the PIN that it refused last.
-	refused pins
+	// refused holds fingerprints of the PINs that tokens refused.
+	refused sync.Map
 }
 
 // module is a shared library, and how many keys of it are open. It is loaded while there are some.
 type module struct {
 	*pkcs11.Ctx
 	path string
+
+	logins sync.Mutex // held during a login
 
 	mu    sync.Mutex
 	users int

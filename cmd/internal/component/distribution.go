@@ -61,21 +61,23 @@ func (d distribution) during(ctx context.Context, run func(context.Context) erro
 
 // publisher returns what publishes trust bundles in this way, with what Signers add from the namespace.
 func (d distribution) publisher(mgr ctrl.Manager, namespace string) (signer.Publisher, error) {
-	distributor, err := d.distributor(mgr)
+	distributor, err := d.distributor(mgr, namespace)
 	if err != nil {
 		return nil, err
 	}
 	return trust.NewPublisher(distributor, source.NewBook(mgr.GetClient(), namespace), clock.RealClock{}), nil
 }
 
-func (d distribution) distributor(mgr ctrl.Manager) (trust.Distributor, error) {
-	if d.Distribution == trust.DistributedClusterTrustBundle {
-		publisher, err := trust.NewClusterTrustBundles(mgr.GetClient(), mgr.GetAPIReader(), d.Version, clock.RealClock{})
-		if err != nil {
-			return nil, err
-		}
-		return publisher, publisher.SetupWithManager(mgr)
+// distributor brings bundles to the pods in this way, and in ConfigMaps to the namespaces that Signers select.
+func (d distribution) distributor(mgr ctrl.Manager, namespace string) (trust.Distributor, error) {
+	all := d.Distribution == trust.DistributedConfigMap
+	configMaps := trust.NewConfigMaps(mgr.GetClient(), namespace, all, clock.RealClock{})
+	if err := configMaps.SetupWithManager(mgr); err != nil || all {
+		return configMaps, err
 	}
-	publisher := trust.NewConfigMaps(mgr.GetClient(), clock.RealClock{})
-	return publisher, publisher.SetupWithManager(mgr)
+	bundles, err := trust.NewClusterTrustBundles(mgr.GetClient(), mgr.GetAPIReader(), d.Version, clock.RealClock{})
+	if err != nil {
+		return nil, err
+	}
+	return trust.Both{bundles, configMaps}, bundles.SetupWithManager(mgr)
 }

@@ -54,7 +54,7 @@ type AnswerError struct {
 	Path string
 	// Code is the HTTP status.
 	Code int
-	// Words are Vault's own, made fit to be quoted; empty if it said nothing.
+	// Words are Vault's own, on one line of any length: remote.Bound before they are quoted. Empty if it said nothing.
 	Words string
 }
 
@@ -62,7 +62,7 @@ func (e *AnswerError) Error() string {
 	if e.Words == "" {
 		return fmt.Sprintf("Vault answered %d at %s", e.Code, e.Path)
 	}
-	return fmt.Sprintf("Vault answered %d at %s: %s", e.Code, e.Path, e.Words)
+	return fmt.Sprintf("Vault answered %d at %s: %s", e.Code, e.Path, remote.Bound(e.Words))
 }
 
 // Said returns Vault's answer to what was asked of it, or nil if the error is another one, such as that of the login before.
@@ -177,13 +177,13 @@ func (a *api) request(ctx context.Context, verb, path, namespace, token string, 
 // preamble is what Vault puts before some of its reasons.
 var preamble = regexp.MustCompile(`^[0-9]+ errors? occurred: \* `)
 
-// words makes Vault's reasons fit to be quoted: whatever it was told in confidence is taken out before they are shortened.
+// words puts Vault's reasons on one line, without what it was told in confidence.
 func words(reasons, secrets []string) string {
 	text := strings.Join(reasons, "; ")
 	for _, s := range secrets {
 		text = strings.ReplaceAll(text, s, "[redacted]")
 	}
-	return preamble.ReplaceAllString(remote.Bound(text), "")
+	return preamble.ReplaceAllString(remote.Line(text), "")
 }
 
 // secretsOf returns what a call tells Vault in confidence: the token, and what a login shows.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/remote"
 )
 
 func TestWords(t *testing.T) {
@@ -30,7 +31,7 @@ func TestWords(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := words(c.reasons, c.secrets); got != c.want {
+			if got := remote.Bound(words(c.reasons, c.secrets)); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

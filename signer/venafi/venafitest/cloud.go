@@ -168,7 +168,7 @@ func (s *Cloud) status(w http.ResponseWriter, r *http.Request) {
 		cloudError(w, http.StatusNotFound, 10051, "Unable to find certificate request for key [%s]", id)
 		return
 	}
-	out := map[string]any{"id": id, "applicationId": applicationID, "certificateIssuingTemplateId": templateID, "status": "REQUESTED"}
+	out := map[string]any{"id": id, "applicationId": applicationID, "certificateIssuingTemplateId": s.template, "status": "REQUESTED"}
 	switch {
 	case p.failure == "CANCELLED":
 		out["status"] = p.failure

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,12 +85,29 @@ func (s Secrets) fault(reason, name, format string, args ...any) error {
 	return &signer.CheckError{Reason: reason, Err: fmt.Errorf("Secret %s/%s "+format, append([]any{s.Namespace, name}, args...)...)}
 }
 
-// CheckRef checks a reference to an entry of a Secret. The error names the field.
-func CheckRef(ref v1alpha1.SecretKeyRef, field string) error {
-	switch {
-	case ref.Name == "":
+// own are the beginnings of the names of Secrets that Certwright keeps for itself: with keys of CAs and accounts, and with tokens.
+var own = []string{"certwright-ca-", "certwright-acme-", "certwright-venafi-", "certwright-webhook-"}
+
+// CheckSecret checks a reference to a Secret whose entries are shown to a server, which may be anybody's: it cannot be one of
+// Certwright's own. The error names the field.
+func CheckSecret(ref v1alpha1.SecretRef, field string) error {
+	if ref.Name == "" {
 		return errors.New(field + ".name: is empty: it must name a Secret in Certwright's namespace")
-	case ref.Key == "":
+	}
+	for _, begin := range own {
+		if strings.HasPrefix(ref.Name, begin) {
+			return fmt.Errorf("%s.name: %q: Secrets whose names begin with %s are kept by Certwright for itself: put what is meant for the server into another one", field, ref.Name, begin)
+		}
+	}
+	return nil
+}
+
+// CheckRef is CheckSecret for a reference to one entry.
+func CheckRef(ref v1alpha1.SecretKeyRef, field string) error {
+	if err := CheckSecret(v1alpha1.SecretRef{Name: ref.Name}, field); err != nil {
+		return err
+	}
+	if ref.Key == "" {
 		return errors.New(field + ".key: is empty: it must name an entry of the Secret")
 	}
 	return nil

@@ -117,6 +117,14 @@ func TestCheckRef(t *testing.T) {
 	}
 }
 
+// Whoever names a server of his own sends no key of a CA there.
+func TestSecretsThatCertwrightKeepsAreNotSent(t *testing.T) {
+	for _, name := range []string{"certwright-ca-internal.local", "certwright-acme-public.letsencrypt", "certwright-venafi-internal.tpp", "certwright-webhook-tls"} {
+		wantError(t, remote.CheckRef(v1alpha1.SecretKeyRef{Name: name, Key: "tls.key"}, "vault.auth.appRole.secretIDRef"), "vault.auth.appRole.secretIDRef.name: \""+name+"\"")
+		wantError(t, remote.CheckSecret(v1alpha1.SecretRef{Name: name}, "venafi.tpp.credentialsRef"), "venafi.tpp.credentialsRef.name: \""+name+"\"")
+	}
+}
+
 func TestBound(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
 		"as it is":           {"role forbids it", "role forbids it"},

@@ -8,8 +8,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net/http"
+	"slices"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
+
+	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer/vault/session"
 )
 
@@ -49,22 +53,14 @@ func (b *Backend) readRole(ctx context.Context) (role, error) {
 	return r, nil
 }
 
-// The usages by the names that Vault has for them: those of Go's constants, in any case.
-var (
-	keyUsages = map[string]x509.KeyUsage{
-		"digitalsignature": x509.KeyUsageDigitalSignature, "contentcommitment": x509.KeyUsageContentCommitment,
-		"keyencipherment": x509.KeyUsageKeyEncipherment, "dataencipherment": x509.KeyUsageDataEncipherment,
-		"keyagreement": x509.KeyUsageKeyAgreement, "certsign": x509.KeyUsageCertSign, "crlsign": x509.KeyUsageCRLSign,
-		"encipheronly": x509.KeyUsageEncipherOnly, "decipheronly": x509.KeyUsageDecipherOnly,
+// usages are Kubernetes' by the names that Vault has for them: those of Go's constants, in any case.
+var usages = func() map[string]certificatesv1.KeyUsage {
+	named := map[string]certificatesv1.KeyUsage{"microsoftservergatedcrypto": certificatesv1.UsageMicrosoftSGC, "netscapeservergatedcrypto": certificatesv1.UsageNetscapeSGC}
+	for _, u := range csr.AllUsages() {
+		named[strings.ReplaceAll(string(u), " ", "")] = u
 	}
-	extKeyUsages = map[string]x509.ExtKeyUsage{
-		"any": x509.ExtKeyUsageAny, "serverauth": x509.ExtKeyUsageServerAuth, "clientauth": x509.ExtKeyUsageClientAuth,
-		"codesigning": x509.ExtKeyUsageCodeSigning, "emailprotection": x509.ExtKeyUsageEmailProtection,
-		"ipsecendsystem": x509.ExtKeyUsageIPSECEndSystem, "ipsectunnel": x509.ExtKeyUsageIPSECTunnel, "ipsecuser": x509.ExtKeyUsageIPSECUser,
-		"timestamping": x509.ExtKeyUsageTimeStamping, "ocspsigning": x509.ExtKeyUsageOCSPSigning,
-		"microsoftservergatedcrypto": x509.ExtKeyUsageMicrosoftServerGatedCrypto, "netscapeservergatedcrypto": x509.ExtKeyUsageNetscapeServerGatedCrypto,
-	}
-)
+	return named
+}()
 
 // gives returns the subject and the usages that the role's certificates have, or nil if the role is not known.
 func (r role) gives() *x509.Certificate {
@@ -75,18 +71,18 @@ func (r role) gives() *x509.Certificate {
 		Organization: r.Organization, OrganizationalUnit: r.OU, Country: r.Country, Province: r.Province,
 		Locality: r.Locality, StreetAddress: r.StreetAddress, PostalCode: r.PostalCode,
 	}}
-	for _, name := range r.KeyUsage {
-		c.KeyUsage |= keyUsages[strings.ToLower(strings.TrimSpace(name))]
-	}
+	names := slices.Concat(r.KeyUsage, r.ExtKeyUsage)
 	for flag, set := range map[string]bool{"serverauth": r.ServerFlag, "clientauth": r.ClientFlag, "codesigning": r.CodeSigningFlag, "emailprotection": r.EmailProtectionFlag} {
 		if set {
-			r.ExtKeyUsage = append(r.ExtKeyUsage, flag)
+			names = append(names, flag)
 		}
 	}
-	for _, name := range r.ExtKeyUsage {
-		if e, known := extKeyUsages[strings.ToLower(strings.TrimSpace(name))]; known {
-			c.ExtKeyUsage = append(c.ExtKeyUsage, e)
+	var known []certificatesv1.KeyUsage
+	for _, name := range names {
+		if u, ok := usages[strings.ToLower(strings.TrimSpace(name))]; ok {
+			known = append(known, u)
 		}
 	}
+	c.KeyUsage, c.ExtKeyUsage, _ = csr.X509Usages(known) // these it knows
 	return c
 }

@@ -252,6 +252,7 @@ func TestNewRefuses(t *testing.T) {
 		"empty zone":      {tpp(func(c *v1alpha1.VenafiTPP) { c.Zone = `\VED\Policy` }), "venafi.tpp.zone: "},
 		"zone with hole":  {tpp(func(c *v1alpha1.VenafiTPP) { c.Zone = `a\\b` }), "venafi.tpp.zone: "},
 		"no credentials":  {tpp(func(c *v1alpha1.VenafiTPP) { c.CredentialsRef.Name = "" }), "venafi.tpp.credentialsRef.name: "},
+		"own Secret":      {tpp(func(c *v1alpha1.VenafiTPP) { c.CredentialsRef.Name = ownSecret }), "venafi.tpp.credentialsRef.name: "},
 		"half a zone":     {cloud(func(c *v1alpha1.VenafiCloud) { c.Zone = "a" }), "venafi.cloud.zone: "},
 		"zone in a path":  {cloud(func(c *v1alpha1.VenafiCloud) { c.Zone = `..\b` }), "venafi.cloud.zone: "},
 		"long zone":       {cloud(func(c *v1alpha1.VenafiCloud) { c.Zone = `a\b\c` }), "venafi.cloud.zone: "},

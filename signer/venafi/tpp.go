@@ -44,8 +44,8 @@ func (b *Backend) useTPP(config v1alpha1.VenafiTPP, secrets remote.Secrets, own 
 	if err != nil {
 		return err
 	}
-	if config.CredentialsRef.Name == "" {
-		return errors.New("venafi.tpp.credentialsRef.name: is empty: it must name a Secret in Certwright's namespace")
+	if err := remote.CheckSecret(config.CredentialsRef, "venafi.tpp.credentialsRef"); err != nil {
+		return err
 	}
 	t := &tpp{base: base, folder: policyRoot + `\` + strings.Join(parts, `\`)}
 	t.auth = &tppAuth{

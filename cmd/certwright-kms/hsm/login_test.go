@@ -4,6 +4,7 @@
 package hsm_test
 
 import (
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,21 +37,22 @@ func spied(t *testing.T, object string) (uri string, count func(word string) int
 func TestWrongPINIsTriedOnce(t *testing.T) {
 	uri, count := spied(t, "ECDSA-P256")
 	chain := string(certificates["ECDSA-P256"])
-	w := newWorld(t, uri, chain, "0000")
+	wrong := rand.Text() // as the process remembers them all
+	w := newWorld(t, uri, chain, wrong)
 	for range 20 {
 		wantReason(t, w.sign(5*time.Second), "PINRefused")
 		wantReason(t, w.Check(t.Context()), "PINRefused")
 		w.clock.Step(time.Hour)
 	}
-	other := newWorld(t, uri, chain, "0000")
+	other := newWorld(t, uri, chain, wrong)
 	wantReason(t, other.Check(t.Context()), "PINRefused")
 	if n := count("C_Login"); n != 1 {
 		t.Errorf("the wrong PIN was tried %d times", n)
 	}
-	if err := w.Check(t.Context()); err == nil || strings.Contains(err.Error(), "0000") {
+	if err := w.Check(t.Context()); err == nil || strings.Contains(err.Error(), wrong) {
 		t.Errorf("%v: it must not repeat the PIN", err)
 	}
-	w.setPIN("1111")
+	w.setPIN(rand.Text())
 	w.clock.Step(device.RetryPause)
 	wantReason(t, w.sign(5*time.Second), "PINRefused")
 	if n := count("C_Login"); n != 2 {
@@ -71,7 +73,8 @@ func TestWrongPINsOfSeveralSigners(t *testing.T) {
 	uri, count := spied(t, "ECDSA-P256")
 	chain := string(certificates["ECDSA-P256"])
 	var worlds []*world
-	for _, pin := range []string{"0000", "0000", "0000", "1111"} {
+	same, other := rand.Text(), rand.Text()
+	for _, pin := range []string{same, same, same, other} {
 		worlds = append(worlds, newWorld(t, uri, chain, pin))
 	}
 	for range 10 {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,7 +38,7 @@ func NewCheck() *http.Client { return CheckVia(dialPublic) }
 func CheckVia(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
 	return &http.Client{
 		Timeout:       checkTime,
-		CheckRedirect: sameHost,
+		CheckRedirect: sameAnswer,
 		Transport: &http.Transport{
 			DialContext:            dial,
 			DisableKeepAlives:      true,
@@ -48,14 +49,17 @@ func CheckVia(dial func(ctx context.Context, network, address string) (net.Conn,
 	}
 }
 
-// sameHost lets a redirect lead to http or https at the usual port of the same host, as ACME servers do (RFC 8555, section 8.3).
-func sameHost(to *http.Request, via []*http.Request) error {
+// sameAnswer lets a redirect lead to http or https at the usual port of the same host, as ACME servers do (RFC 8555, section 8.3),
+// but not to another path: by the next look at DNS, the name may be that of a host in here.
+func sameAnswer(to *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	switch {
 	case len(via) > maxRedirects:
 		return errors.New("it redirects again and again")
 	case to.URL.Hostname() != first.Hostname():
 		return errors.New("it redirects to another host, which is not followed")
+	case to.URL.EscapedPath() != first.EscapedPath() || to.URL.RawQuery != "" || to.URL.User != nil:
+		return errors.New("it redirects to another path, which is not followed")
 	case to.URL.Scheme == first.Scheme && to.URL.Port() == first.Port():
 		return nil
 	case to.URL.Scheme == "https" && (to.URL.Port() == "" || to.URL.Port() == "443"):
@@ -64,14 +68,21 @@ func sameHost(to *http.Request, via []*http.Request) error {
 	return errors.New("it redirects to another port, which is not followed")
 }
 
-// dialPublic connects to what is neither this machine nor on its link, where cloud providers have their metadata.
+// metadata are the addresses beyond its link where cloud providers tell a machine about itself, and what it may.
+var metadata = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"),   // AWS
+	netip.MustParseAddr("168.63.129.16"),   // Azure
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+}
+
+// dialPublic connects to what is neither this machine nor on its link, where most cloud providers have their metadata.
 func dialPublic(ctx context.Context, network, address string) (net.Conn, error) {
 	d := net.Dialer{Timeout: checkTime, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
 		}
-		if ip := at.Addr().Unmap(); ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
+		if ip := at.Addr().Unmap(); ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() || slices.Contains(metadata, ip) {
 			return fmt.Errorf("%s is never asked", ip)
 		}
 		return nil

@@ -122,15 +122,18 @@ func TestReady(t *testing.T) {
 		"an endless answer":       {endless, "something else"},
 		"the answer with a 500":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); fmt.Fprint(w, "token.thumbprint") }, "500"},
 		"a redirect elsewhere":    {redirect("http://metadata.example.org/latest/" + secretive), "another host"},
-		"a redirect to a port":    {redirect("http://web.example.com:6379/"), "another port"},
+		"a redirect to a port":    {redirect("http://web.example.com:6379" + prefix + "token"), "another port"},
 		"a redirect to a scheme":  {redirect("file:///etc/" + secretive), "another"},
-		"a redirect to itself":    {redirect("/.well-known/acme-challenge/token"), "again and again"},
-		"a redirect to port 8443": {redirect("https://web.example.com:8443/"), "another port"},
+		"a redirect to itself":    {redirect(prefix + "token"), "again and again"},
+		"a redirect to port 8443": {redirect("https://web.example.com:8443" + prefix + "token"), "another port"},
+		"a redirect to a path":    {redirect("/admin/delete"), "another path"},
+		"a redirect to a query":   {redirect(prefix + "token?delete=" + secretive), "another path"},
+		"a redirect with a login": {redirect("http://admin:" + secretive + "@web.example.com" + prefix + "token"), "another path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked []string
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				asked = append(asked, r.Host+r.URL.Path)
+				asked = append(asked, r.Host+r.RequestURI)
 				for header := range r.Header {
 					if header != "User-Agent" && header != "Accept-Encoding" && header != "Connection" && header != "Referer" {
 						t.Errorf("the header %s was sent", header)
@@ -156,8 +159,13 @@ func TestReady(t *testing.T) {
 			case err != nil && (strings.Contains(err.Error(), secretive) || strings.Contains(err.Error(), "thumbprint") || len(err.Error()) > 400):
 				t.Errorf("the error tells what was found there: %v", err)
 			}
-			if len(asked) == 0 || asked[0] != "web.example.com/.well-known/acme-challenge/token" {
-				t.Errorf("asked for %q", asked)
+			if len(asked) == 0 {
+				t.Error("nothing was asked")
+			}
+			for _, what := range asked {
+				if what != "web.example.com"+prefix+"token" {
+					t.Errorf("asked for %q", what)
+				}
 			}
 		})
 	}
@@ -175,12 +183,34 @@ func endless(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Ingress controllers like to lead all to https, with a certificate that is not there yet.
+func TestReadyFollowsToHTTPS(t *testing.T) {
+	tell := func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, strings.TrimPrefix(r.RequestURI, prefix)+".thumbprint")
+	}
+	secure := httptest.NewTLSServer(http.HandlerFunc(tell))
+	defer secure.Close()
+	plain := httptest.NewServer(redirect("https://web.example.com" + prefix + "token"))
+	defer plain.Close()
+	check := http01.CheckVia(func(ctx context.Context, network, address string) (net.Conn, error) {
+		servers := map[string]*httptest.Server{"web.example.com:80": plain, "web.example.com:443": secure}
+		return (&net.Dialer{}).DialContext(ctx, network, servers[address].Listener.Addr().String())
+	})
+	s, err := http01.New(http01.Options{Client: acmetest.NewCluster(t).Client, Namespace: acmetest.Namespace, Check: check}, byIngress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context(), of("web.example.com", "token")); err != nil {
+		t.Error(err)
+	}
+}
+
 // The name to check is the requester's choice.
 func TestReadyNeverAsksThisMachine(t *testing.T) {
 	reached := false
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
 	defer server.Close()
-	for _, host := range []string{"127.0.0.1", "[::1]", "localhost", "169.254.169.254", "[fe80::1]", "0.0.0.0", "[::ffff:127.0.0.1]"} {
+	for _, host := range []string{"127.0.0.1", "[::1]", "localhost", "169.254.169.254", "[fe80::1]", "0.0.0.0", "[::ffff:127.0.0.1]", "[fd00:ec2::254]", "168.63.129.16", "100.100.100.200"} {
 		_, port, err := net.SplitHostPort(server.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)

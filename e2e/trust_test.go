@@ -128,3 +128,49 @@ func (s *story) podTrusts(pod *corev1.Pod, want []string) {
 		return fmt.Errorf("it holds %q, want %q", got, want)
 	})
 }
+
+// A bundle holds what a Signer adds to it, follows its source, and is in the ConfigMap of the namespaces that are selected, too. A
+// source that goes leaves what it gave.
+func TestTrustBundleHoldsWhatTheSignerAdds(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	before, after, own := s.newCA(nil), s.newCA(nil), s.newCA(nil)
+	s.caSecret(own)
+	source := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: s.name}, Data: map[string]string{"ca.crt": string(before.crt)}}
+	s.make(source)
+	o := s.signer(s.bySecret, func(spec *v1alpha1.SignerSpec) {
+		spec.TrustBundle.Additional = []v1alpha1.TrustSource{{ConfigMapRef: &v1alpha1.ConfigMapKeyRef{Name: s.name, Key: "ca.crt"}}}
+		spec.TrustBundle.ConfigMap = &v1alpha1.TrustConfigMaps{
+			NamespaceSelector: metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}},
+		}
+	})
+	bundles := []bundle{s.trustBundle(o), configMapBundle{
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: v1alpha1.TrustConfigMap}}, v1alpha1.TrustConfigMapKey(s.signerName),
+	}}
+	hold := func(roots ...pair) {
+		s.Helper()
+		var want []string
+		for _, root := range roots {
+			anchors, err := anchorsOf(string(root.crt), nil)
+			s.must(err, "reading a root")
+			want = append(want, anchors...)
+		}
+		slices.Sort(want)
+		for _, b := range bundles {
+			s.until("the trust bundle to follow its sources", soon, func(ctx context.Context) error {
+				got, err := b.anchors(ctx)
+				if err == nil && !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+					err = fmt.Errorf("%T holds %q, want %q", b, got, want)
+				}
+				return err
+			})
+		}
+	}
+	hold(own, before)
+	s.change(source, func() { source.Data["ca.crt"] = string(after.crt) })
+	hold(own, after)
+	s.must(admin.Delete(s.ctx, source), "deleting the source")
+	s.signerIs(o, metav1.ConditionTrue, "Degraded")
+	s.contains("the Signer's condition", o.Status.Conditions[0].Message, "cannot be read", s.name)
+	hold(own, after)
+}

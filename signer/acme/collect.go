@@ -7,9 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"fmt"
 
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/acme/server"
 )
 
@@ -17,7 +15,7 @@ import (
 func (w *work) collect(ctx context.Context, current server.Order) ([]*x509.Certificate, error) {
 	chains, err := w.server.Chains(ctx, w.account, current.Certificate)
 	if err != nil {
-		return nil, w.read(ctx, err)
+		return nil, w.heed(ctx, err)
 	}
 	w.queue.answered()
 	chain := withoutRoot(preferred(chains, w.options.ACME.PreferredChain))
@@ -28,7 +26,7 @@ func (w *work) collect(ctx context.Context, current server.Order) ([]*x509.Certi
 		if w.given.refuse(w.req) != nil {
 			return nil, w.refuse(ctx, err.Error())
 		}
-		return nil, &signer.RequestError{Err: fmt.Errorf("the certificate that was bought cannot be used: %w", err)}
+		return nil, own("the certificate that was bought cannot be used: %w", err)
 	}
 	w.former.set(whose(w.req, w.ids), server.CertificateID(chain[0]))
 	return chain, nil

@@ -26,6 +26,8 @@ const (
 	// lessons is how many certificates must not have fitted until that is believed to be the server's way. One mistake of a server
 	// must not have all requests refused.
 	lessons = 3
+	// maxLifetimes bounds for how many granted lifetimes something is remembered.
+	maxLifetimes = 1000
 )
 
 // experience is what is known of the certificates that a server gives, whatever it is asked for, from those that did not fit.
@@ -34,9 +36,8 @@ type experience struct {
 	clock clock.PassiveClock
 
 	mu       sync.Mutex
-	lifetime lesson[time.Duration]     // that was given in place of a shorter one
-	extra    map[string]lesson[usages] // that were given without being asked for, by the algorithm of the key
-	fixed    bool                      // whether the server takes no notAfter in an order
+	lifetime map[time.Duration]lesson[time.Duration] // that was given in place of a shorter one, by what was granted
+	extra    map[string]lesson[usages]               // that were given without being asked for, by the algorithm of the key
 }
 
 // lesson is something that was seen a number of times, most recently at that time.
@@ -86,7 +87,8 @@ func (e *experience) judge(req csr.Request, leaf *x509.Certificate, first bool) 
 	lifetime := leaf.NotAfter.Sub(leaf.NotBefore).Round(time.Minute)
 	tooLong, tooMuch := req.Duration > 0 && leaf.NotAfter.After(now.Add(req.Duration+skew)), given.without(asked)
 	if first {
-		e.learn(req.Key.Algorithm, lifetime, tooLong, given, tooMuch, now)
+		e.learnLifetime(req.Duration, lifetime, tooLong, now)
+		e.learnUsages(req.Key.Algorithm, given, tooMuch, now)
 	}
 	var errs []error
 	if tooLong {
@@ -98,16 +100,32 @@ func (e *experience) judge(req csr.Request, leaf *x509.Certificate, first bool) 
 	return errors.Join(errs...)
 }
 
-// learn counts what did not fit, and forgets what is refuted.
-func (e *experience) learn(algorithm string, lifetime time.Duration, tooLong bool, given, tooMuch usages, now time.Time) {
+// learnLifetime counts a lifetime that was too long for what was granted, or forgets what is refuted. It says nothing of requests
+// that are granted another one: the server may refuse only what is too short, and whoever asks for that must not harm the others.
+func (e *experience) learnLifetime(granted, given time.Duration, tooLong bool, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case tooLong:
-		e.lifetime = lesson[time.Duration]{lifetime, e.lifetime.count + 1, now}
-	case lifetime+skew < e.lifetime.what:
-		e.lifetime = lesson[time.Duration]{}
+	known := e.lifetime[granted]
+	delete(e.lifetime, granted)
+	if !tooLong {
+		return
 	}
+	if e.lifetime == nil {
+		e.lifetime = map[time.Duration]lesson[time.Duration]{}
+	}
+	for other := range e.lifetime {
+		if len(e.lifetime) < maxLifetimes {
+			break
+		}
+		delete(e.lifetime, other)
+	}
+	e.lifetime[granted] = lesson[time.Duration]{given, known.count + 1, now}
+}
+
+// learnUsages counts usages that were too many for a key of that algorithm, and forgets what is refuted.
+func (e *experience) learnUsages(algorithm string, given, tooMuch usages, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	known := e.extra[algorithm]
 	switch {
 	case !tooMuch.none():
@@ -129,8 +147,8 @@ func (e *experience) refuse(req csr.Request) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.clock.Now()
-	if e.lifetime.believed(now) && req.Duration > 0 && e.lifetime.what > req.Duration+skew {
-		return &signer.PermanentError{Err: lifetimeError(req, e.lifetime.what)}
+	if known := e.lifetime[req.Duration]; known.believed(now) {
+		return &signer.PermanentError{Err: lifetimeError(req, known.what)}
 	}
 	if known := e.extra[req.Key.Algorithm]; known.believed(now) {
 		if tooMuch := known.what.without(asked); !tooMuch.none() {
@@ -141,7 +159,7 @@ func (e *experience) refuse(req csr.Request) error {
 }
 
 func lifetimeError(req csr.Request, lifetime time.Duration) error {
-	return fmt.Errorf("duration: %s was granted, and the server's certificates live %s, whatever it is asked for: the Signer's limits.maxDuration, "+
+	return fmt.Errorf("duration: %s was granted, and the server's certificates live %s then: the Signer's limits.maxDuration, "+
 		"the policy's maxDuration and the request's expirationSeconds must each be at least that, or unset", req.Duration, lifetime)
 }
 
@@ -154,22 +172,11 @@ func usagesError(req csr.Request, tooMuch usages) error {
 func (e *experience) warning() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.lifetime.believed(e.clock.Now()) {
-		return nil
+	for granted, known := range e.lifetime {
+		if known.believed(e.clock.Now()) {
+			return &signer.CheckError{Reason: ReasonLifetimeTooLong, Signs: true, Err: fmt.Errorf(
+				"the server's certificates live %s, and requests were granted %s, so they are refused: limits.maxDuration must be at least that, and who asks must not ask for less", known.what, granted)}
+		}
 	}
-	return &signer.CheckError{Reason: ReasonLifetimeTooLong, Signs: true, Err: fmt.Errorf(
-		"the server's certificates live %s, and requests were granted less, so they are refused: limits.maxDuration must be at least that, and who asks must not ask for less", e.lifetime.what)}
-}
-
-// fixedLifetimes reports whether the server is known to take no notAfter.
-func (e *experience) fixedLifetimes() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.fixed
-}
-
-func (e *experience) setFixedLifetimes() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.fixed = true
+	return nil
 }

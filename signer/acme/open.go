@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/acme/server"
 )
 
@@ -52,15 +51,12 @@ func (w *work) await() error {
 	return nil
 }
 
-// notYet is why no order may be made for a time. What takes long is left to other backends.
+// notYet is why no order may be made for a time. What was lost is left to other backends, however short that is.
 func (w *work) notYet(wait time.Duration) error {
-	switch {
-	case w.order.Losses > 0:
-		return w.lostBefore()
-	case wait > longWait:
-		return &signer.RequestError{Err: fmt.Errorf("no order is made for another %s: %s", wait.Round(time.Second), w.order.Reason)}
+	if w.order.Losses > 0 {
+		return own("no order is made for another %s: %s", wait.Round(time.Second), w.order.Reason)
 	}
-	return &signer.PendingError{After: wait, Reason: w.order.Reason}
+	return pending(wait, w.order.Reason)
 }
 
 // make orders. What only some servers take is left out if the server does not take it.
@@ -73,34 +69,32 @@ func (w *work) make(ctx context.Context) (server.Order, time.Duration, error) {
 	if wanted.Profile != "" && !server.HasProfile(directory, wanted.Profile) {
 		return server.Order{}, 0, unknownProfile(directory, wanted.Profile)
 	}
-	plain := wanted
 	former := whose(w.req, w.ids)
 	if directory.RenewalInfo != "" {
 		wanted.Replaces = w.former.of(former)
 	}
-	if w.req.Duration > 0 && !w.given.fixedLifetimes() {
+	if w.req.Duration > 0 {
 		end := w.options.Clock.Now().Add(w.req.Duration).UTC().Truncate(time.Second)
 		wanted.NotAfter = &end
 	}
 	made, after, err := w.server.NewOrder(ctx, w.account, wanted)
-	e := (*server.Error)(nil)
-	if !errors.As(err, &e) || e.Problem == "" || e.Fault == server.FaultLimit || e.Fault == server.FaultAccount || wanted.Replaces == "" && wanted.NotAfter == nil {
-		return made, after, err
+	if wanted.Replaces != "" && refused(err) {
+		w.former.set(former, "") // that what is replaced cannot be is no reason to order none
+		wanted.Replaces = ""
+		made, after, err = w.server.NewOrder(ctx, w.account, wanted)
 	}
-	// It may be for one of the two. That what is replaced cannot be is no reason to order none.
-	if wanted.Replaces != "" {
-		w.former.set(former, "")
-		plain.NotAfter = wanted.NotAfter
-		if made, after, err = w.server.NewOrder(ctx, w.account, plain); err == nil || plain.NotAfter == nil {
-			return made, after, err
-		}
-		plain.NotAfter = nil
-	}
-	made, after, err = w.server.NewOrder(ctx, w.account, plain)
-	if err == nil {
-		w.given.setFixedLifetimes()
+	if wanted.NotAfter != nil && refused(err) {
+		wanted.NotAfter = nil
+		made, after, err = w.server.NewOrder(ctx, w.account, wanted)
 	}
 	return made, after, err
+}
+
+// refused reports whether the server refused what was asked for, and was not in trouble. Nothing is remembered of it: it may be for
+// this very order.
+func refused(err error) bool {
+	e := (*server.Error)(nil)
+	return errors.As(err, &e) && e.Problem != "" && e.Fault >= server.FaultGone
 }
 
 // notOpened heeds why there is no order.

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/equality"
 
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/acme/challenge"
 	"github.com/certwright/certwright/signer/acme/order"
 	"github.com/certwright/certwright/signer/acme/server"
@@ -27,6 +26,9 @@ const (
 	// tellAgain is after what time a server that has not validated an answer is told of it again: some wait for that (RFC 8555,
 	// section 8.2).
 	tellAgain = 10 * time.Second
+	// maxChecking is how long answers are looked for in one call, or half of the time there is if that is less: the rest is for telling
+	// the server of those that are seen, however long the others keep us waiting.
+	maxChecking = 3 * time.Second
 )
 
 // prove makes the steps towards the proof of all names: what the server asks for is found out, stored, put in place, seen and
@@ -62,7 +64,7 @@ func (w *work) prove(ctx context.Context, current server.Order, after time.Durat
 func (w *work) list(ctx context.Context, current server.Order) error {
 	urls := bounded(current.Authorizations, len(w.ids))
 	if len(urls) != len(current.Authorizations) {
-		return fmt.Errorf("reading the order: the server wants %d authorizations for %d names", len(current.Authorizations), len(w.ids))
+		return own("reading the order: the server wants %d authorizations for %d names", len(current.Authorizations), len(w.ids))
 	}
 	for _, url := range urls {
 		if w.order.Listed[url] {
@@ -70,7 +72,7 @@ func (w *work) list(ctx context.Context, current server.Order) error {
 		}
 		authorization, err := w.server.Authorization(ctx, w.account, url)
 		if err != nil {
-			return w.read(ctx, err)
+			return w.heed(ctx, err)
 		}
 		w.moved = true
 		switch status := authorization.Status; {
@@ -81,7 +83,7 @@ func (w *work) list(ctx context.Context, current server.Order) error {
 		case dead[status]:
 			return w.unproven(ctx, authorization)
 		case status != "valid":
-			return fmt.Errorf("reading an authorization: its status %.20q is none that ACME knows", status)
+			return own("reading an authorization: its status %.20q is none that ACME knows", status)
 		}
 		w.order.Listed[url] = true
 	}
@@ -92,7 +94,7 @@ func (w *work) list(ctx context.Context, current server.Order) error {
 func (w *work) add(ctx context.Context, a server.Authorization) error {
 	id := server.Identifier{Type: a.Identifier.Type, Value: strings.ToLower(a.IdentifierValue())}
 	if !slices.Contains(w.ids, id) {
-		return fmt.Errorf("reading an authorization: the server wants a proof of %s, which was not ordered", name(a))
+		return own("reading an authorization: the server wants a proof of %s, which was not ordered", name(a))
 	}
 	var offered []string
 	for _, c := range a.Challenges {
@@ -105,7 +107,7 @@ func (w *work) add(ctx context.Context, a server.Authorization) error {
 	at := slices.IndexFunc(a.Challenges, func(c server.Challenge) bool { return c.Type == s.kind() })
 	c := a.Challenges[at]
 	if !challenge.LegalToken(c.Token) {
-		return fmt.Errorf("reading an authorization of %s: its token is not in base64url", id.Value)
+		return own("reading an authorization of %s: its token is not in base64url", id.Value)
 	}
 	answer := order.Answer{
 		Challenge: challenge.Challenge{Type: s.kind(), Domain: strings.TrimPrefix(id.Value, "*."), Token: c.Token, KeyAuthorization: c.KeyAuthorization},
@@ -133,7 +135,7 @@ func (w *work) hindered(what string, err error) error {
 	}
 	if w.order.Looks >= patientLooks {
 		w.order.Next = w.options.Clock.Now().Add(lastLook)
-		return &signer.RequestError{Err: fmt.Errorf("%s cannot be proven: %w", what, err)}
+		return own("%s cannot be proven: %w", what, err)
 	}
 	return w.wait(0, fmt.Sprintf("%s cannot be proven yet: %v", what, err))
 }
@@ -173,6 +175,12 @@ func (w *work) solver(a order.Answer) (challenge.Solver, error) {
 
 // check looks for those answers that were not seen yet. Those that still are not are in the error.
 func (w *work) check(ctx context.Context, answers []order.Answer) error {
+	checking := maxChecking
+	if end, bounded := ctx.Deadline(); bounded {
+		checking = min(checking, time.Until(end)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checking)
+	defer cancel()
 	var mu sync.Mutex
 	var missing error
 	var group errgroup.Group
@@ -212,7 +220,7 @@ func (w *work) unseen(missing error) error {
 		return w.wait(0, fmt.Sprintf("the answer to a challenge cannot be seen yet, so the server was not told: %v", missing))
 	}
 	o.Next, o.Waiting = w.options.Clock.Now().Add(lastLook), "the answer to a challenge cannot be seen"
-	return &signer.RequestError{Err: fmt.Errorf("the answer to a challenge cannot be seen after %s, so the server was not told: %w", patience, missing)}
+	return own("the answer to a challenge cannot be seen after %s, so the server was not told: %w", patience, missing)
 }
 
 // tell tells the server of the answers that were seen, and returns how many it has validated.
@@ -229,7 +237,7 @@ func (w *work) tell(ctx context.Context, answers []order.Answer) (done int, afte
 			status, wait, err = w.tellAgain(ctx, a)
 		}
 		if err != nil {
-			return 0, 0, w.read(ctx, err)
+			return 0, 0, w.heed(ctx, err)
 		}
 		w.moved, o.Told[a.URL], after = true, now, max(after, wait)
 		if status == "valid" {

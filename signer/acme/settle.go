@@ -39,7 +39,7 @@ func (w *work) invalid(ctx context.Context, current server.Order) error {
 	for _, url := range current.Authorizations[:min(len(current.Authorizations), maxExamined)] {
 		authorization, err := w.server.Authorization(ctx, w.account, url)
 		if err != nil {
-			return w.read(ctx, err)
+			return w.heed(ctx, err)
 		}
 		if dead[authorization.Status] {
 			return w.unproven(ctx, authorization)
@@ -107,16 +107,11 @@ func (w *work) lost(ctx context.Context, why string) error {
 	o := w.order
 	pause := min(firstLossPause<<min(o.Losses, 10), maxLossPause)
 	o.Losses++
-	w.again(ctx, pause, why)
+	w.again(ctx, pause, "the server lost the order: "+why)
 	if err := w.save(ctx); err != nil {
 		return err
 	}
-	return w.lostBefore()
-}
-
-// lostBefore is the trouble that an order was lost, until another one may be made.
-func (w *work) lostBefore() error {
-	return fmt.Errorf("the server lost the order, and another one is made later: %s", w.order.Reason)
+	return w.notYet(pause)
 }
 
 // again forgets the order at the server, but not what may be in place for it.

@@ -13,6 +13,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/fair"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/acme/order"
 	"github.com/certwright/certwright/signer/acme/server"
@@ -34,7 +35,8 @@ type work struct {
 	ids     []server.Identifier
 	account server.Account
 	order   *order.Order
-	moved   bool // whether the order went on, so that a lack of time is no trouble
+	read    bool // whether the server answered for this order, so that a lack of time is no trouble of others
+	moved   bool // whether the order went on, so that a lack of time is no trouble at all
 }
 
 // Sign implements signer.Backend.
@@ -60,9 +62,9 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	if err != nil {
 		return nil, err
 	}
-	o, err := b.options.Orders.Open(ctx, key, req.Name)
+	o, err := b.options.Orders.Open(ctx, key, req.Name, fair.Requester(req.Requester.Username))
 	if errors.Is(err, order.ErrFull) {
-		return nil, &signer.PendingError{After: lastLook, Reason: err.Error()}
+		return nil, &signer.RequestError{Err: err}
 	}
 	if err != nil {
 		return nil, err
@@ -73,8 +75,11 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	if w.moved {
 		b.queue.answered()
 	}
-	if w.moved && errors.Is(err, context.DeadlineExceeded) {
+	switch late := errors.Is(err, context.DeadlineExceeded); {
+	case late && w.moved:
 		return nil, w.wait(firstLook, "the server takes its time")
+	case late && w.read:
+		return nil, own("the server does not answer in time: %w", err)
 	}
 	return chain, err
 }
@@ -101,6 +106,12 @@ func (b *Backend) key(account server.Account, req csr.Request) (order.Key, error
 	return order.Key{Signer: b.options.Signer, Backend: b.options.Backend, Account: thumbprint, UID: req.UID, DER: req.DER, Duration: req.Duration}, nil
 }
 
+// own is trouble of this request alone. Whatever a server says of one order is no more than that, or whoever may ask for odd names
+// or lifetimes could put the backend out of service. That the server is in trouble is seen by other calls, and by Check.
+func own(format string, args ...any) error {
+	return &signer.RequestError{Err: fmt.Errorf(format, args...)}
+}
+
 // run makes the steps that can be made now.
 func (w *work) run(ctx context.Context) ([]*x509.Certificate, error) {
 	o, now := w.order, w.options.Clock.Now()
@@ -108,7 +119,7 @@ func (w *work) run(ctx context.Context) ([]*x509.Certificate, error) {
 		return nil, &signer.PermanentError{Err: errors.New(o.Verdict)}
 	}
 	if wait := o.Next.Sub(now); wait > 0 {
-		return nil, &signer.PendingError{After: wait, Reason: o.Waiting}
+		return nil, pending(wait, o.Waiting)
 	}
 	if o.URL != "" && o.Account != w.account.Location {
 		return nil, w.lost(ctx, "the order belongs to an account that is no longer used")
@@ -119,7 +130,7 @@ func (w *work) run(ctx context.Context) ([]*x509.Certificate, error) {
 		case "pending":
 			if err = w.prove(ctx, current, after); err == nil {
 				current, after, err = w.server.Order(ctx, w.account, o.URL)
-				err = w.read(ctx, err)
+				err = w.heed(ctx, err)
 			}
 		case "ready":
 			current, after, err = w.finalize(ctx, current)
@@ -130,7 +141,7 @@ func (w *work) run(ctx context.Context) ([]*x509.Certificate, error) {
 		case "invalid":
 			return nil, w.invalid(ctx, current)
 		default:
-			return nil, fmt.Errorf("reading the order: its status %.20q is none that ACME knows", current.Status)
+			return nil, own("reading the order: its status %.20q is none that ACME knows", current.Status)
 		}
 	}
 	if err != nil {
@@ -145,13 +156,14 @@ func (w *work) current(ctx context.Context) (server.Order, time.Duration, error)
 		return w.open(ctx)
 	}
 	current, after, err := w.server.Order(ctx, w.account, w.order.URL)
-	return current, after, w.read(ctx, err)
+	return current, after, w.heed(ctx, err)
 }
 
-// read heeds what went wrong when an order was read.
-func (w *work) read(ctx context.Context, err error) error {
+// heed heeds what went wrong when an order was read.
+func (w *work) heed(ctx context.Context, err error) error {
 	if err == nil {
 		w.queue.answered()
+		w.read = true
 		return nil
 	}
 	if e := (*server.Error)(nil); errors.As(err, &e) && (e.Fault == server.FaultGone || e.Fault >= server.FaultPassing) {
@@ -164,6 +176,8 @@ func (w *work) read(ctx context.Context, err error) error {
 func (w *work) trouble(err error) error {
 	if e := (*server.Error)(nil); errors.As(err, &e) && (e.Fault == server.FaultAccount || e.Problem == server.ProblemUnauthorized) {
 		w.Backend.account.Forget() // it is looked up again, and registered again should it be gone
+	} else if e != nil && e.Fault == server.FaultBroken && w.order.URL != "" {
+		return own("%w", err)
 	}
 	return w.queue.heed(err)
 }
@@ -202,7 +216,15 @@ func (w *work) wait(after time.Duration, reason string) error {
 func (w *work) waitFor(d time.Duration, reason string) error {
 	w.order.Looks++
 	w.order.Next, w.order.Waiting = w.options.Clock.Now().Add(d), reason
-	return &signer.PendingError{After: d, Reason: reason}
+	return pending(d, reason)
+}
+
+// pending is that nothing can be done for a time. What takes long is left to other backends.
+func pending(wait time.Duration, reason string) error {
+	if wait > longWait {
+		return own("nothing can be done for another %s: %s", wait.Round(time.Second), reason)
+	}
+	return &signer.PendingError{After: wait, Reason: reason}
 }
 
 // tidy takes away what is in place for challenges, as far as that is possible now. The cleaner sees to the rest.

@@ -18,6 +18,21 @@ import (
 	"github.com/certwright/certwright/signer/vault"
 )
 
+// Vault locks an AppRole out for a quarter of an hour after five wrong secret IDs, for all who use it.
+func TestWrongSecretIDLocksNoRoleOut(t *testing.T) {
+	s := newVault(t)
+	auth, secret := s.appRole(t, "1h", "10h")
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	b := s.newBackend(t, auth, newSecret("approle", "secretID", "no-such-secret-id"), withClock(clock))
+	for range 15 * 60 / 5 {
+		_, err := b.Sign(t.Context(), request(t))
+		wantReason(t, err, "VaultLoginFailed", "invalid secret id")
+		clock.SetTime(clock.Now().Add(5 * time.Second))
+	}
+	b.replace(t, secret)
+	mustSign(t, b)
+}
+
 func testRefusedCredentials(t *testing.T, w *watched) {
 	auth, secret := w.appRole(t, "1h", "10h")
 	good := string(secret.Data["secretID"])
@@ -37,7 +52,7 @@ func testRefusedCredentials(t *testing.T, w *watched) {
 	if n := w.logins.Load(); n != 1 {
 		t.Errorf("50 requests showed the same refused credentials %d times", n)
 	}
-	clock.SetTime(clock.Now().Add(2 * time.Second))
+	clock.SetTime(clock.Now().Add(5 * time.Minute))
 	_, err := b.Sign(t.Context(), request(t))
 	wantReason(t, err, "VaultLoginFailed", "invalid secret id")
 	if n := w.logins.Load(); n != 2 {

@@ -215,7 +215,7 @@ func accountTrouble(err error) error {
 		return &signer.CheckError{Reason: ReasonTermsNotAccepted, Err: err}
 	case e.Problem == server.ProblemEAB:
 		return &signer.CheckError{Reason: ReasonExternalAccountRequired, Err: err}
-	case e.Fault == server.FaultServer, e.Fault == server.FaultLimit:
+	case e.Fault == server.FaultServer, e.Fault == server.FaultBroken, e.Fault == server.FaultLimit:
 		return err
 	}
 	return &signer.CheckError{Reason: ReasonAccountRefused, Err: err}

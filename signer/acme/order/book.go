@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"sync"
 
@@ -25,8 +26,9 @@ const maxOrders = 2000
 // pageSize is how many Secrets are read at a time.
 const pageSize = 200
 
-// ErrFull says that a backend has as many orders as it may have.
-var ErrFull = fmt.Errorf("there are %d orders under way, which is all that a backend may have", maxOrders)
+// ErrFull says that a backend has as many orders as it may have, or those that one requester may have of them: who has some gets
+// another one only while more are free than he has, as in fair.Places.
+var ErrFull = fmt.Errorf("there are as many orders under way as this requester may have of the %d of a backend", maxOrders)
 
 // ErrStale says that another process wrote the order: it is read again at the next try.
 var ErrStale = errors.New("the order was changed by another process, such as the leader before this one")
@@ -66,13 +68,14 @@ func NewBook(c client.Client, reader client.Reader, namespace string, clk clock.
 	return b
 }
 
-// Open returns the order of a request, a new one if it has none. It waits while somebody else has it.
-func (b *Book) Open(ctx context.Context, key Key, csr string) (*Order, error) {
+// Open returns the order of a request, a new one if it has none. It waits while somebody else has it. Requests of one requester, by
+// the key of package fair, share what he may have.
+func (b *Book) Open(ctx context.Context, key Key, csr, requester string) (*Order, error) {
 	if err := b.load(ctx); err != nil {
 		return nil, err
 	}
 	for name := key.name(); ; {
-		o, err := b.find(name, Record{Signer: key.Signer, Backend: key.Backend, CSR: csr, UID: key.UID})
+		o, err := b.find(name, Record{Signer: key.Signer, Backend: key.Backend, CSR: csr, UID: key.UID, Requester: requester})
 		if err != nil {
 			return nil, err
 		}
@@ -104,13 +107,17 @@ func (b *Book) find(name string, r Record) (*Order, error) {
 	if o := b.orders[name]; o != nil {
 		return o, nil
 	}
-	count, owner := 0, labelValue(r.Signer, r.Backend)
+	free, his, owner := maxOrders, 0, labelValue(r.Signer, r.Backend)
 	for _, o := range b.orders {
-		if o.owner == owner {
-			count++
+		if o.owner != owner {
+			continue
+		}
+		free--
+		if o.requester == r.Requester {
+			his++
 		}
 	}
-	if count >= maxOrders {
+	if his >= free {
 		return nil, ErrFull
 	}
 	o := b.order(name, r)
@@ -119,7 +126,7 @@ func (b *Book) find(name string, r Record) (*Order, error) {
 }
 
 func (b *Book) order(name string, r Record) *Order {
-	o := &Order{book: b, name: name, owner: labelValue(r.Signer, r.Backend), lock: make(chan struct{}, 1), touched: b.clock.Now()}
+	o := &Order{book: b, name: name, owner: labelValue(r.Signer, r.Backend), requester: r.Requester, lock: make(chan struct{}, 1), touched: b.clock.Now()}
 	o.Reset()
 	o.Record = r
 	return o
@@ -251,16 +258,11 @@ func (b *Book) Len() int {
 	return len(b.orders)
 }
 
-// names returns the names of all orders.
-func (b *Book) names() []string {
+// all returns all orders, each time in another order.
+func (b *Book) all() []*Order {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	names := make([]string, 0, len(b.orders))
-	for name := range b.orders {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Collect(maps.Values(b.orders))
 }
 
 // hold keeps others from putting in place or taking away the answer to a challenge until unlock is called.

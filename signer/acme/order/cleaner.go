@@ -6,8 +6,10 @@ package order
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,6 +29,8 @@ const (
 	idle = 2 * time.Hour
 	// each bounds the work on one order.
 	each = 30 * time.Second
+	// atOnce is how many orders are worked on at a time.
+	atOnce = 8
 )
 
 // Cleaner ends orders whose requests are finished or gone: it takes away what is in place for their challenges, and then their
@@ -57,31 +61,36 @@ func (c *Cleaner) Start(ctx context.Context) error {
 	}
 }
 
-// Sweep looks at all orders once. What cannot be taken away is tried again at the next sweep.
+// Sweep looks at all orders once. What cannot be taken away is tried again at the next sweep, as is what else its backend has, so
+// that a place which is slow or broken holds up nobody else for long.
 func (c *Cleaner) Sweep(ctx context.Context) {
 	log := logf.FromContext(ctx).WithName("acme-cleaner")
 	if err := c.Book.load(ctx); err != nil {
 		log.Error(err, "orders cannot be cleaned up")
 		return
 	}
-	for _, name := range c.Book.names() {
-		if err := c.look(ctx, name); err != nil && ctx.Err() == nil {
-			log.Error(err, "an order cannot be cleaned up yet", "secret", name)
-		}
+	var failed sync.Map // the owners of orders
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, o := range c.Book.all() {
+		group.Go(func() error {
+			if _, later := failed.Load(o.owner); later {
+				return nil
+			}
+			if err := c.look(ctx, o); err != nil && ctx.Err() == nil {
+				failed.Store(o.owner, true)
+				log.Error(err, "an order cannot be cleaned up yet", "secret", o.name)
+			}
+			return nil
+		})
 	}
+	_ = group.Wait() // there are no errors
 }
 
 // look ends an order if nothing waits for it.
-func (c *Cleaner) look(ctx context.Context, name string) error {
+func (c *Cleaner) look(ctx context.Context, o *Order) error {
 	ctx, cancel := context.WithTimeout(ctx, each)
 	defer cancel()
-	b := c.Book
-	b.mu.Lock()
-	o := b.orders[name]
-	b.mu.Unlock()
-	if o == nil {
-		return nil
-	}
 	select {
 	case o.lock <- struct{}{}:
 	default:
@@ -100,7 +109,7 @@ func (c *Cleaner) look(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return b.remove(ctx, o)
+	return c.Book.remove(ctx, o)
 }
 
 // over reports whether nothing waits for the order.

@@ -39,13 +39,14 @@ type Order struct {
 	// Unsaved is true if there are answers that are not in the Secret: they must not be put in place.
 	Unsaved bool
 
-	book    *Book
-	name    string
-	owner   string // the backend, as the value of a label
-	version string // of the Secret; empty if there is none
-	lock    chan struct{}
-	touched time.Time
-	gone    bool
+	book      *Book
+	name      string
+	owner     string // the backend, as the value of a label
+	requester string
+	version   string // of the Secret; empty if there is none
+	lock      chan struct{}
+	touched   time.Time
+	gone      bool
 }
 
 // Reset forgets all that is known of the order at the server, but not what may be in place for it.

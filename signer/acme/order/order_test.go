@@ -83,7 +83,7 @@ func key(uid types.UID) order.Key {
 
 func (f *fixture) open(t *testing.T, uid types.UID) *order.Order {
 	t.Helper()
-	o, err := f.book.Open(t.Context(), key(uid), "csr-"+string(uid))
+	o, err := f.book.Open(t.Context(), key(uid), "csr-"+string(uid), "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,23 +172,46 @@ func TestNothingIsKeptOfWhatWasNeverStored(t *testing.T) {
 	}
 }
 
-func TestOrdersAreBounded(t *testing.T) {
+// fill opens orders of a requester until he may have no more, and returns how many he has.
+func (f *fixture) fill(t *testing.T, requester string, save func(*order.Order, context.Context) error) int {
+	t.Helper()
+	for count := 0; ; count++ {
+		o, err := f.book.Open(t.Context(), key(types.UID(fmt.Sprint(requester, count))), "csr", requester)
+		if errors.Is(err, order.ErrFull) {
+			return count
+		}
+		if err != nil || count > 3000 {
+			t.Fatalf("order %d: %v", count, err)
+		}
+		o.URL = "https://acme.example.com/order"
+		if err := save(o, t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o.Release()
+	}
+}
+
+// However many orders others have that come to nothing, there is one for who has none, and they count after a restart, too.
+func TestRequesterLeavesRoomForOthers(t *testing.T) {
 	f := newFixture(t)
-	var err error
-	count := 0
-	for ; count < 3000 && err == nil; count++ {
-		var o *order.Order
-		if o, err = f.book.Open(t.Context(), key(types.UID(fmt.Sprint(count))), "csr"); err == nil {
-			o.URL = "https://acme.example.com/order"
-			o.Release()
+	if n := f.fill(t, "noisy", (*order.Order).Save); n != 1000 {
+		t.Errorf("a requester alone has %d orders, want half of all", n)
+	}
+	f.restart()
+	if _, err := f.book.Open(t.Context(), key("one more"), "csr", "noisy"); !errors.Is(err, order.ErrFull) {
+		t.Errorf("after a restart the same requester has another one, or the error %v", err)
+	}
+	for i := range 20 {
+		if n := f.fill(t, fmt.Sprint("other", i), func(*order.Order, context.Context) error { return nil }); n > 500 {
+			t.Errorf("requester %d has %d orders", i, n)
 		}
 	}
-	if !errors.Is(err, order.ErrFull) || count < 1000 {
-		t.Fatalf("order %d: %v", count, err)
+	if n := f.book.Len(); n > 2000 {
+		t.Errorf("there are %d orders", n)
 	}
 	other := key("x")
 	other.Backend = "another"
-	o, err := f.book.Open(t.Context(), other, "csr")
+	o, err := f.book.Open(t.Context(), other, "csr", "noisy")
 	if err != nil {
 		t.Fatalf("another backend: %v", err)
 	}
@@ -367,7 +390,7 @@ func TestOneAtATime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	waiting := make(chan error)
 	go func() {
-		_, err := f.book.Open(ctx, key("a"), "csr-a")
+		_, err := f.book.Open(ctx, key("a"), "csr-a", "shop")
 		waiting <- err
 	}()
 	cancel()

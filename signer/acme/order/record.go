@@ -41,6 +41,8 @@ type Record struct {
 	Backend string    `json:"backend"`
 	CSR     string    `json:"csr"`
 	UID     types.UID `json:"uid"`
+	// Requester is whose request it is, by the key of package fair.
+	Requester string `json:"requester,omitempty"`
 
 	// Account is the URL of the account that ordered. An order of another account is lost.
 	Account string `json:"account,omitempty"`

@@ -23,6 +23,8 @@ type Fault int
 const (
 	// FaultServer is the server's: it is down, overloaded or broken. It passes, and says nothing about a request.
 	FaultServer Fault = iota
+	// FaultBroken is the server's, too, but in what it did with one request, as it says itself: others may fare well.
+	FaultBroken
 	// FaultAccount is the account's: it is gone, or has terms to agree to. A person, or a new registration, must help.
 	FaultAccount
 	// FaultLimit is that there are too many requests: the server wants fewer.
@@ -111,6 +113,9 @@ func failure(what string, answer *Answer, err error) error {
 		e.Fault = FaultLimit
 	case answer.Status >= 500:
 		e.Fault = FaultServer
+		if e.Problem != "" && answer.Status != http.StatusServiceUnavailable {
+			e.Fault = FaultBroken
+		}
 	case answer.Status == http.StatusNotFound && e.Fault != FaultAccount:
 		e.Fault = FaultGone
 	}

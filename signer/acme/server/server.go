@@ -24,8 +24,14 @@ import (
 	"github.com/certwright/certwright/version"
 )
 
-// directoryAge is how long a directory is used before it is read again.
-const directoryAge = time.Hour
+const (
+	// directoryAge is how long a directory is used before it is read again.
+	directoryAge = time.Hour
+	// changeEvery is how often a server may change its directory. acmez keeps all that it ever saw.
+	changeEvery = 10 * time.Minute
+	// maxDocument bounds a directory, and all else that is read without an account, in bytes.
+	maxDocument = 64 << 10
+)
 
 // Server is one ACME server. It is safe for concurrent use.
 type Server struct {
@@ -37,6 +43,7 @@ type Server struct {
 	directory Directory
 	client    *acme.Client
 	read      time.Time
+	changed   time.Time
 }
 
 // Directory is what a server says of itself (RFC 8555, section 7.1.1).
@@ -63,7 +70,7 @@ func (s *Server) Directory(ctx context.Context) (Directory, error) {
 	return directory, err
 }
 
-// Refresh reads the directory now.
+// Refresh reads the directory now, and returns the one that is used.
 func (s *Server) Refresh(ctx context.Context) (Directory, error) {
 	text, directory, err := s.fetch(ctx)
 	if err != nil {
@@ -72,7 +79,7 @@ func (s *Server) Refresh(ctx context.Context) (Directory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.adopt(text, directory)
-	return directory, nil
+	return s.directory, nil
 }
 
 // ready returns a client for the directory. While that cannot be read again, the old one is used.
@@ -97,19 +104,23 @@ func (s *Server) ready(ctx context.Context) (*acme.Client, Directory, error) {
 	return s.client, s.directory, nil
 }
 
-// adopt makes the directory the one that is used. The nonces of the client before it live on if it says the same.
+// adopt makes the directory the one that is used, unless it was changed just now. The nonces of the client before it live on
+// if it says the same.
 func (s *Server) adopt(text []byte, directory Directory) {
 	s.read = s.clock.Now()
 	address := s.url + "#" + fingerprint(text)
-	if s.client != nil && s.client.Directory == address {
+	if s.client != nil && (s.client.Directory == address || s.clock.Since(s.changed) < changeEvery) {
 		return
 	}
-	s.directory = directory
+	s.directory, s.changed = directory, s.read
 	s.client = &acme.Client{
 		Directory: address,
 		HTTPClient: &http.Client{
-			Transport: &transport{next: s.http.Transport, directoryURL: address, directory: text},
-			Timeout:   s.http.Timeout, CheckRedirect: s.http.CheckRedirect,
+			Transport: &transport{
+				next: s.http.Transport, directoryURL: address, directory: text,
+				hosts: hosts(s.url, directory.NewNonce, directory.NewAccount, directory.NewOrder),
+			},
+			Timeout: s.http.Timeout, CheckRedirect: s.http.CheckRedirect,
 		},
 		UserAgent:   "certwright/" + version.String(),
 		PollTimeout: -1, // it never polls
@@ -146,7 +157,10 @@ func (s *Server) get(ctx context.Context, what, url string, into any) error {
 	}
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"), s.clock.Now())}
-	body, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	if err == nil && len(body) > maxDocument {
+		err = fmt.Errorf("the answer is longer than the %d bytes that are allowed", maxDocument)
+	}
 	if err != nil {
 		return failure(what, answer, err)
 	}

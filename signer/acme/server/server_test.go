@@ -96,8 +96,10 @@ func TestFaults(t *testing.T) {
 		"429 and no more":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, server.FaultLimit, "429 Too Many Requests"},
 		"accountDoesNotExist": {problem(400, urn+"accountDoesNotExist", ""), server.FaultAccount, "accountDoesNotExist"},
 		"userActionRequired":  {problem(403, urn+"userActionRequired", "new terms"), server.FaultAccount, "new terms"},
-		"serverInternal":      {problem(500, urn+"serverInternal", ""), server.FaultServer, "serverInternal"},
-		"a badCSR with a 500": {problem(500, urn+"badCSR", ""), server.FaultServer, "badCSR"},
+		"serverInternal":      {problem(500, urn+"serverInternal", ""), server.FaultBroken, "serverInternal"},
+		"a badCSR with a 500": {problem(500, urn+"badCSR", ""), server.FaultBroken, "badCSR"},
+		"a busy server":       {problem(503, urn+"rateLimited", "try later"), server.FaultServer, "rateLimited: try later"},
+		"500 and no more":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, server.FaultServer, "500 Internal Server Error"},
 		"badNonce, always":    {problem(400, urn+"badNonce", ""), server.FaultServer, "badNonce"},
 		"404":                 {http.NotFound, server.FaultGone, "404 Not Found"},
 		"a page":              {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>welcome") }, server.FaultServer, "reading the order"},
@@ -153,10 +155,11 @@ func TestRetryAfter(t *testing.T) {
 		"-5":                   {0, 0},
 		"soon":                 {0, 0},
 		"":                     {0, 0},
-		"99999999":             {24 * time.Hour, 24 * time.Hour},
+		"99999999":             {time.Hour, time.Hour},
 		"99999999999999999999": {0, 0},
-		time.Now().Add(time.Hour).UTC().Format(http.TimeFormat):  {50 * time.Minute, time.Hour},
-		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat): {0, 0},
+		time.Now().Add(time.Hour).UTC().Format(http.TimeFormat):      {50 * time.Minute, time.Hour},
+		time.Now().Add(24 * time.Hour).UTC().Format(http.TimeFormat): {time.Hour, time.Hour},
+		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):     {0, 0},
 	} {
 		h.answer = func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,8 +25,8 @@ import (
 // maxCalls bounds how many HTTP requests one call may make: those that acmez repeats, and chains that a server links to.
 const maxCalls = 40
 
-// maxWait bounds how long a server can make us wait.
-const maxWait = 24 * time.Hour
+// maxWait bounds how long a server can make us wait. One that wants more says so again.
+const maxWait = time.Hour
 
 // transport sees what acmez does not tell: the status of an answer and when the server wants to be asked again. It answers
 // requests for the directory itself: acmez keeps directories in one place for all servers, and would read them under a lock
@@ -33,6 +35,7 @@ type transport struct {
 	next         http.RoundTripper
 	directoryURL string
 	directory    []byte
+	hosts        []string // that are asked, wherever answers lead
 }
 
 // Answer is what is known of a server's last answer in a call.
@@ -58,11 +61,12 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		}, nil
 	}
 	answer := answered(request.Context())
-	if !answer.count() {
+	if err := t.mayAsk(request, answer); err != nil {
 		if request.Body != nil {
 			_ = request.Body.Close()
 		}
-		return nil, errors.New("the server makes us ask too often")
+		answer.see(0, 0)
+		return nil, err
 	}
 	response, err := t.next.RoundTrip(request)
 	if err != nil {
@@ -71,6 +75,28 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	answer.see(response.StatusCode, retryAfter(response.Header.Get("Retry-After"), time.Now()))
 	return response, nil
+}
+
+// mayAsk bounds where answers of a server can lead, and how often.
+func (t *transport) mayAsk(request *http.Request, answer *Answer) error {
+	if !slices.Contains(t.hosts, request.URL.Host) {
+		return errors.New("an answer of the server leads to this host, which its directory does not name")
+	}
+	if !answer.count() {
+		return errors.New("the server makes us ask too often")
+	}
+	return nil
+}
+
+// hosts are those of URLs.
+func hosts(urls ...string) []string {
+	var hosts []string
+	for _, text := range urls {
+		if u, err := url.Parse(text); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
 }
 
 func (a *Answer) count() bool {

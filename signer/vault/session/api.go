@@ -93,6 +93,11 @@ func (e *AnswerError) Refused() bool {
 	return e.Code/100 == 4 && e.Code != http.StatusTooManyRequests && !e.away()
 }
 
+// refusedLogin is Refused for a login. For an unknown secret ID some versions answer 500.
+func (e *AnswerError) refusedLogin() bool {
+	return e.Refused() || e.Code == http.StatusInternalServerError && e.Words != ""
+}
+
 // answer is the form of everything that Vault says.
 type answer struct {
 	Data   json.RawMessage `json:"data"`

@@ -10,7 +10,7 @@ import (
 )
 
 // login gets a token, as the one whose turn it is. Credentials that did not help are not shown again for a while, unless they
-// change: Vault locks out those who fail some times in a row (user lockout).
+// change.
 func (s *Session) login(ctx context.Context) (string, error) {
 	c, err := s.method.credentials(ctx)
 	if err != nil {
@@ -29,8 +29,10 @@ func (s *Session) login(ctx context.Context) (string, error) {
 	if err != nil {
 		no := Said(err)
 		err = loginError(err)
-		if no != nil && !no.away() {
-			s.banned = banned.after(now, from, err)
+		if _, secretID := s.method.(appRoleMethod); secretID && no != nil && no.refusedLogin() {
+			s.banned = banned.after(now, from, err, rare)
+		} else if no != nil && !no.away() {
+			s.banned = banned.after(now, from, err, usual)
 		}
 		return "", err
 	}
@@ -108,6 +110,6 @@ func (s *Session) renew(ctx context.Context) string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held.due = now.Add(max(pauseFirst, s.held.expires.Sub(now)/4)) // not at every request
+	s.held.due = now.Add(max(usual.first, s.held.expires.Sub(now)/4)) // not at every request
 	return s.held.value
 }

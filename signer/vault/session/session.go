@@ -20,12 +20,16 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 )
 
-const (
-	// pauseFirst and pauseMax bound the time between two logins after refusals; it doubles with each.
-	pauseFirst = time.Second
-	pauseMax   = 15 * time.Second
-	// earlyTime is what the renewal of a token that is still good may take of a request's time.
-	earlyTime = time.Second
+// earlyTime is what the renewal of a token that is still good may take of a request's time.
+const earlyTime = time.Second
+
+// bounds are those of the time between two logins after refusals, which doubles with each.
+type bounds struct{ first, most time.Duration }
+
+var (
+	usual = bounds{time.Second, 15 * time.Second}
+	// rare is for secret IDs: after five wrong ones within a quarter of an hour, Vault locks the AppRole out for all who use it.
+	rare = bounds{5 * time.Minute, 30 * time.Minute}
 )
 
 // Session keeps the token of one login for all requests. It is safe for concurrent use.
@@ -65,8 +69,8 @@ type pause struct {
 	err   error
 }
 
-func (p pause) after(now time.Time, from [sha256.Size]byte, err error) pause {
-	next := pause{last: min(max(2*p.last, pauseFirst), pauseMax), from: from, err: err}
+func (p pause) after(now time.Time, from [sha256.Size]byte, err error, b bounds) pause {
+	next := pause{last: min(max(2*p.last, b.first), b.most), from: from, err: err}
 	next.until = now.Add(next.last)
 	return next
 }
@@ -214,7 +218,7 @@ func (s *Session) replace(ctx context.Context, refused string) (string, error) {
 		defer s.mu.Unlock()
 		return "", nil
 	}
-	s.denied = s.denied.after(now, s.held.from, nil)
+	s.denied = s.denied.after(now, s.held.from, nil, usual)
 	if _, ok := s.method.(tokenMethod); !ok {
 		s.held = token{}
 	}

@@ -72,7 +72,7 @@ func TestPauseGrows(t *testing.T) {
 	now := time.Now()
 	var p pause
 	for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
-		if p = p.after(now, [sha256.Size]byte{}, nil); p.until.Sub(now) != want*time.Second {
+		if p = p.after(now, [sha256.Size]byte{}, nil, usual); p.until.Sub(now) != want*time.Second {
 			t.Errorf("the pause is %s, want %ds", p.until.Sub(now), want)
 		}
 	}

@@ -56,7 +56,7 @@ func loginError(err error) error {
 	switch {
 	case no == nil:
 		return Trouble(ReasonUnreachable, "logging in to Vault: %w", err)
-	case no.Refused() || (no.Code == http.StatusInternalServerError && no.Words != ""): // as for an unknown secret ID
+	case no.refusedLogin():
 		return Trouble(ReasonLoginFailed, "logging in to Vault: %w", err)
 	}
 	return Unavailable(no)

@@ -19,7 +19,7 @@ func TestOf(t *testing.T) {
 		"cut":                   {"abcdefgh", 6, "abc…"},
 		"between characters":    {"aéééé", 7, "aé…"},
 		"no UTF-8":              {"a\xffb", 9, "a\uFFFDb"},
-		"no UTF-8 counts as it": {"\xff\xff\xff", 6, "\uFFFD…"},
+		"no UTF-8 counts as it": {"\xffa\xffb\xffc", 7, "\uFFFDa…"},
 		"no room":               {"abcdefgh", 1, "…"},
 		"empty":                 {"", 0, ""},
 	} {

@@ -98,6 +98,11 @@ func (e *AnswerError) refusedLogin() bool {
 	return e.Refused() || e.Code == http.StatusInternalServerError && e.Words != ""
 }
 
+// judged is refusedLogin for credentials that Vault looked at: not where there is no such auth method, or its policy forbids it.
+func (e *AnswerError) judged() bool {
+	return e.refusedLogin() && e.Code != http.StatusNotFound && e.Code != http.StatusForbidden
+}
+
 // answer is the form of everything that Vault says.
 type answer struct {
 	Data   json.RawMessage `json:"data"`

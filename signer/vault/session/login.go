@@ -29,7 +29,7 @@ func (s *Session) login(ctx context.Context) (string, error) {
 	if err != nil {
 		no := Said(err)
 		err = loginError(err)
-		if _, secretID := s.method.(appRoleMethod); secretID && no != nil && no.refusedLogin() {
+		if _, secretID := s.method.(appRoleMethod); secretID && no != nil && no.judged() {
 			s.banned = banned.after(now, from, err, rare)
 		} else if no != nil && !no.away() {
 			s.banned = banned.after(now, from, err, usual)

@@ -23,13 +23,18 @@ import (
 // earlyTime is what the renewal of a token that is still good may take of a request's time.
 const earlyTime = time.Second
 
-// bounds are those of the time between two logins after refusals, which doubles with each.
-type bounds struct{ first, most time.Duration }
+// bounds are those of the time between two logins after refusals, which grows by the factor with each.
+type bounds struct {
+	first, most time.Duration
+	factor      time.Duration
+}
 
 var (
-	usual = bounds{time.Second, 15 * time.Second}
-	// rare is for secret IDs: after five wrong ones within a quarter of an hour, Vault locks the AppRole out for all who use it.
-	rare = bounds{5 * time.Minute, 30 * time.Minute}
+	usual = bounds{time.Second, 15 * time.Second, 2}
+	// rare is for secret IDs: Vault locks the AppRole out, for all who use it, after five wrong ones with less than a quarter of an
+	// hour between them (user lockout). These come after 5 s, 1 min, 12 min, and from then on so late that Vault begins to count
+	// anew. The first are soon, as a Vault that is being set up takes none either.
+	rare = bounds{5 * time.Second, 30 * time.Minute, 12}
 )
 
 // Session keeps the token of one login for all requests. It is safe for concurrent use.
@@ -70,7 +75,7 @@ type pause struct {
 }
 
 func (p pause) after(now time.Time, from [sha256.Size]byte, err error, b bounds) pause {
-	next := pause{last: min(max(2*p.last, b.first), b.most), from: from, err: err}
+	next := pause{last: min(max(b.factor*p.last, b.first), b.most), from: from, err: err}
 	next.until = now.Add(next.last)
 	return next
 }

@@ -76,6 +76,12 @@ func TestPauseGrows(t *testing.T) {
 			t.Errorf("the pause is %s, want %ds", p.until.Sub(now), want)
 		}
 	}
+	p = pause{}
+	for _, want := range []time.Duration{5, 60, 12 * 60, 30 * 60, 30 * 60} {
+		if p = p.after(now, [sha256.Size]byte{}, nil, rare); p.until.Sub(now) != want*time.Second {
+			t.Errorf("the pause after a wrong secret ID is %s, want %ds", p.until.Sub(now), want)
+		}
+	}
 }
 
 func TestFingerprint(t *testing.T) {

@@ -32,16 +32,17 @@ images: build bin/demo bin/images ## Build the container images into bin/images/
 	  certwright-agent=certwright/certwright-agent:dev:bin/certwright-agent demo=certwright/demo:dev:bin/demo
 
 .PHONY: images-extra
-images-extra: bin/certwright-kms bin/certwright-dns bin/images ## Build the images of certwright-kms and certwright-dns into bin/images-extra/*.tar
+images-extra: bin/certwright-kms bin/certwright-dns bin/sample-signer bin/images ## Build the images of certwright-kms, certwright-dns and the sample signer into bin/images-extra/*.tar
 	bin/images-tool --out bin/images-extra --libraries certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms
-	bin/images-tool --out bin/images-extra certwright-dns=certwright/certwright-dns:dev:bin/certwright-dns
+	bin/images-tool --out bin/images-extra certwright-dns=certwright/certwright-dns:dev:bin/certwright-dns \
+	  sample-signer=certwright/sample-signer:dev:bin/sample-signer
 
 # Images of what the end-to-end tests run beside Certwright, and of certwright-kms together with a software HSM.
 SOFTHSM := /usr/lib/softhsm/libsofthsm2.so
 .PHONY: e2e-images
-e2e-images: images packages bin/servers bin/certwright-kms
+e2e-images: images packages bin/servers bin/sample-signer bin/certwright-kms
 	bin/images-tool --out bin/images $(foreach s,vaultd pebble traefik,$(s)=certwright/e2e-$(s):dev:bin/servers/$(s))
-	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/servers/sample-signer
+	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/sample-signer
 	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named \
 	  certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms,$(SOFTHSM) softhsm-ca=certwright/e2e-softhsm-ca:dev:bin/servers/softhsm-ca,$(SOFTHSM)
 
@@ -120,7 +121,7 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # go build knows what changed better than make does. Without the tag, gRPC's tracing adds 12 MB to bin/certwright.
-.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms bin/certwright-dns
+.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms bin/certwright-dns bin/sample-signer
 bin/certwright bin/certwright-agent bin/kubectl-certwright:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 bin/demo:
@@ -133,9 +134,10 @@ bin/servers:
 	CGO_ENABLED=0 go build -C hack/servers/vault -trimpath -ldflags '-s -w' -o ../../../$@/ ./vaultd
 	CGO_ENABLED=0 go build -C hack/servers/acme -trimpath -ldflags '-s -w' -o ../../../$@/ github.com/letsencrypt/pebble/v2/cmd/pebble
 	CGO_ENABLED=0 go build -C hack/servers/traefik -trimpath -ldflags '-s -w' -o ../../../$@/ .
-	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@/ ./hack/sample-signer
 	CGO_ENABLED=1 go build -C cmd/certwright-kms -trimpath -ldflags '-s -w' -o ../../$@/ ./softhsm-ca
 bin/certwright-kms:
 	CGO_ENABLED=1 go build -C cmd/certwright-kms -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o ../../$@ .
 bin/certwright-dns:
 	CGO_ENABLED=0 go build -C cmd/certwright-dns -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o ../../$@ .
+bin/sample-signer:
+	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@ ./hack/sample-signer

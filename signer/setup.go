@@ -78,11 +78,13 @@ func (r *StatusReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// orderPrefix begins the names of Secrets in which a backend keeps what it is about to do. They come and go with requests, and no Signer
-// rests on them.
-const orderPrefix = "certwright-acme-order-"
+// kept begin the names of Secrets in which backends keep what they are about to do. They change with requests, and no Signer rests on
+// them.
+var kept = []string{"certwright-acme-order-", "certwright-venafi-"}
 
-func concerns(secret client.Object) bool { return !strings.HasPrefix(secret.GetName(), orderPrefix) }
+func concerns(secret client.Object) bool {
+	return !slices.ContainsFunc(kept, func(begin string) bool { return strings.HasPrefix(secret.GetName(), begin) })
+}
 
 func (r *StatusReconciler) all(ctx context.Context) []reconcile.Request {
 	return r.those(ctx, func(*v1alpha1.Signer) bool { return true })

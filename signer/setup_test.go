@@ -99,7 +99,7 @@ func TestStartsToServe(t *testing.T) {
 
 // Orders come and go with requests: no backend has to be checked for them.
 func TestSecretsThatConcernSigners(t *testing.T) {
-	for name, want := range map[string]bool{"certwright-acme-order-0a1b": false, "certwright-acme-internal.public": true, "certwright-ca-internal.local": true, "vault-token": true} {
+	for name, want := range map[string]bool{"certwright-acme-order-0a1b": false, "certwright-venafi-internal.cloud": false, "certwright-acme-internal.public": true, "certwright-ca-internal.local": true, "vault-token": true} {
 		if got := concerns(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}}); got != want {
 			t.Errorf("%s: %t, want %t", name, got, want)
 		}

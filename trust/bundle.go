@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package trust publishes what verifiers of a signerName's certificates must trust: as a ClusterTrustBundle where the API
-// server has that kind, else as a key of one ConfigMap in each namespace.
+// server and all kubelets can do that, and then as a key of one ConfigMap in the namespaces that a Signer selects; else as that
+// key in each namespace.
 //
 // It promises that a published bundle is never replaced by an empty one or by one of which nothing is valid, that nothing
 // is written when nothing changes, and that nobody else's certificates get in: of what it is given only CA certificates

@@ -14,7 +14,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -71,8 +70,8 @@ func New(o Options) (*Backend, error) {
 	}
 	options := remote.Options{Field: "cfssl"}
 	if ref := o.CFSSL.ClientCertificateRef; ref != nil {
-		if ref.Name == "" {
-			return nil, errors.New("cfssl.clientCertificateRef.name: is empty: it must name a Secret of type kubernetes.io/tls")
+		if err := remote.CheckSecret(*ref, "cfssl.clientCertificateRef"); err != nil {
+			return nil, err
 		}
 		options.Certificate = func(ctx context.Context) (*tls.Certificate, error) { return b.secrets.Certificate(ctx, *ref) }
 	}

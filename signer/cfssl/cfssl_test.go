@@ -56,9 +56,12 @@ func TestNewRefuses(t *testing.T) {
 		change func(*v1alpha1.CFSSL)
 		want   string
 	}{
-		"plain HTTP":            {func(c *v1alpha1.CFSSL) { c.URL = "http://cfssl.example.com" }, "cfssl.url: "},
-		"no key":                {func(c *v1alpha1.CFSSL) { c.AuthKeyRef.Key = "" }, "cfssl.authKeyRef.key: "},
-		"no Secret":             {func(c *v1alpha1.CFSSL) { c.AuthKeyRef.Name = "" }, "cfssl.authKeyRef.name: "},
+		"plain HTTP": {func(c *v1alpha1.CFSSL) { c.URL = "http://cfssl.example.com" }, "cfssl.url: "},
+		"no key":     {func(c *v1alpha1.CFSSL) { c.AuthKeyRef.Key = "" }, "cfssl.authKeyRef.key: "},
+		"no Secret":  {func(c *v1alpha1.CFSSL) { c.AuthKeyRef.Name = "" }, "cfssl.authKeyRef.name: "},
+		"a CA as client certificate": {func(c *v1alpha1.CFSSL) {
+			c.ClientCertificateRef = &v1alpha1.SecretRef{Name: "certwright-ca-internal.local"}
+		}, `cfssl.clientCertificateRef.name: "certwright-ca-`},
 		"no client certificate": {func(c *v1alpha1.CFSSL) { c.ClientCertificateRef = &v1alpha1.SecretRef{} }, "cfssl.clientCertificateRef.name: "},
 		"bundle":                {func(c *v1alpha1.CFSSL) { c.CABundle = "nonsense" }, "cfssl.caBundle: "},
 		"chain":                 {func(c *v1alpha1.CFSSL) { c.Chain = "nonsense" }, "cfssl.chain: "},

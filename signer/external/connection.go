@@ -95,6 +95,9 @@ func tlsConfig(o Options) (*tls.Config, error) {
 	if e.ClientCertificateRef == nil || e.ClientCertificateRef.Name == "" {
 		return nil, fmt.Errorf("clientCertificateRef.name: must be set for %s: a program that signs for whoever can reach it is no CA", e.Address)
 	}
+	if err := remote.CheckSecret(*e.ClientCertificateRef, "clientCertificateRef"); err != nil {
+		return nil, err
+	}
 	return remote.TLSConfig(e.CABundle, e.ServerName, remote.Options{Certificate: func(ctx context.Context) (*tls.Certificate, error) {
 		return o.Secrets.Certificate(ctx, *e.ClientCertificateRef)
 	}})

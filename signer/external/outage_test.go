@@ -160,6 +160,7 @@ func TestNewChecksTheConfiguration(t *testing.T) {
 		"TLS without a certificate":   {v1alpha1.External{Address: "own.example.com:8443"}, "external.clientCertificateRef"},
 		"socket with a certificate":   {v1alpha1.External{Address: socket, ClientCertificateRef: ref}, "external.address"},
 		"CA bundle that is no PEM":    {v1alpha1.External{Address: "own.example.com:8443", ClientCertificateRef: ref, CABundle: "x"}, "external.caBundle"},
+		"reference to a CA":           {v1alpha1.External{Address: "own.example.com:8443", ClientCertificateRef: &v1alpha1.SecretRef{Name: "certwright-ca-internal.local"}}, "kept by Certwright for itself"},
 		"reference without a name":    {v1alpha1.External{Address: "own.example.com:8443", ClientCertificateRef: &v1alpha1.SecretRef{}}, "external.clientCertificateRef.name"},
 		"something behind the socket": {v1alpha1.External{Address: socket + "?x=y"}, "external.address"},
 	} {

@@ -63,9 +63,7 @@ func authWithDefaults(a v1alpha1.VaultAuth) (v1alpha1.VaultAuth, error) {
 		if c.Role != "" {
 			errs = append(errs, checkName(c.Role, "auth.certificate.role"))
 		}
-		if c.SecretRef.Name == "" {
-			errs = append(errs, errors.New("vault.auth.certificate.secretRef.name: is empty: it must name a Secret of type kubernetes.io/tls in Certwright's namespace"))
-		}
+		errs = append(errs, remote.CheckSecret(c.SecretRef, "vault.auth.certificate.secretRef"))
 		a.Certificate = c
 	}
 	if t := a.TokenSecretRef; t != nil {

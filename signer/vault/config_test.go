@@ -84,6 +84,7 @@ func TestConfigurationErrorsNameTheField(t *testing.T) {
 		"Kubernetes without a role": {auth(v1alpha1.VaultAuth{Kubernetes: &v1alpha1.VaultKubernetesAuth{}}), "vault.auth.kubernetes.role: "},
 		"AppRole without an ID":     {auth(v1alpha1.VaultAuth{AppRole: &v1alpha1.VaultAppRoleAuth{SecretIDRef: v1alpha1.SecretKeyRef{Name: "n", Key: "k"}}}), "vault.auth.appRole.roleID: "},
 		"AppRole without a Secret":  {auth(v1alpha1.VaultAuth{AppRole: &v1alpha1.VaultAppRoleAuth{RoleID: "id"}}), "vault.auth.appRole.secretIDRef.name: "},
+		"certificate of a CA":       {auth(v1alpha1.VaultAuth{Certificate: &v1alpha1.VaultCertificateAuth{SecretRef: v1alpha1.SecretRef{Name: "certwright-ca-internal.local"}}}), "kept by Certwright for itself"},
 		"certificate of no Secret":  {auth(v1alpha1.VaultAuth{Certificate: &v1alpha1.VaultCertificateAuth{}}), "vault.auth.certificate.secretRef.name: "},
 		"certificate with a path":   {auth(v1alpha1.VaultAuth{Certificate: &v1alpha1.VaultCertificateAuth{Role: "a/b", SecretRef: v1alpha1.SecretRef{Name: "n"}}}), "vault.auth.certificate.role: "},
 		"token of no entry":         {auth(v1alpha1.VaultAuth{TokenSecretRef: &v1alpha1.SecretKeyRef{Name: "n"}}), "vault.auth.tokenSecretRef.key: "},

@@ -132,8 +132,7 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	}
 	if !b.issuer.signed(chain[0]) {
 		b.issuer.doubt()
-	}
-	if err := b.fitLeaf(chain[0], req); err != nil {
+	} else if err := b.fitLeaf(chain[0], req); err != nil {
 		return nil, err
 	}
 	return chain, nil

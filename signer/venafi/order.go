@@ -68,12 +68,9 @@ func (b *Backend) refuse(req csr.Request) error {
 
 // chain parses what a server delivers: the leaf, and those above it in order. The root is left out.
 func chain(text []byte) ([]*x509.Certificate, error) {
-	certs, err := remote.Certificates(string(text), "the server's answer")
+	certs, err := remote.Chain(text)
 	if err != nil {
-		return nil, err
-	}
-	if len(certs) == 0 {
-		return nil, fmt.Errorf("the server's answer holds no certificate")
+		return nil, fmt.Errorf("the server's answer: %w", err)
 	}
 	if last := certs[len(certs)-1]; len(certs) > 1 && bytes.Equal(last.RawSubject, last.RawIssuer) {
 		certs = certs[:len(certs)-1]

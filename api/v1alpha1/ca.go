@@ -25,6 +25,14 @@ type CA struct {
 	// +optional
 	Key *CAKey `json:"key,omitempty"`
 
+	// TrustPropagation is how long everybody who verifies has to learn of a new root, from when it was published until something is signed
+	// that needs it: kubelets bring trust bundles to pods within minutes, and programs read them when they do. It holds for roots that
+	// Certwright makes and for those that appear in a Secret.
+	//
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('720h')",message="trustPropagation must be from 1s to 720h"
+	TrustPropagation metav1.Duration `json:"trustPropagation,omitzero"`
+
 	// CRLDistributionPoints are URLs of revocation lists to write into certificates, by http or ldap (RFC 5280, section 4.2.1.13).
 	//
 	// +kubebuilder:validation:MaxItems=8
@@ -84,7 +92,8 @@ type ManagedCA struct {
 	// +kubebuilder:default=ECDSA-P256
 	KeyAlgorithm string `json:"keyAlgorithm,omitempty"`
 
-	// RootDuration is the lifetime of the root. Default: ten years.
+	// RootDuration is the lifetime of the root, which is replaced by a new one, in phases that no verifier notices, when two thirds of it
+	// have passed. Default: ten years.
 	//
 	// +kubebuilder:default="87600h"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1h')",message="rootDuration must be at least 1h"

@@ -32,3 +32,28 @@ const AnnotationReview = "certwright.dev/review"
 // backend that signed it advises. The signer writes it beside the certificate. It is advice: a requester may only ever renew earlier
 // for it than it would anyway.
 const AnnotationRenewAt = "certwright.dev/renew-at"
+
+// Annotations of a Signer by which a person has a managed CA replaced. The value is the fingerprint of the root that is meant, as
+// status.backends says it, so that the word means nothing to the root that comes after it.
+const (
+	// AnnotationRotateRoot has the root replaced in phases that no verifier notices.
+	AnnotationRotateRoot = "certwright.dev/rotate-root"
+	// AnnotationRotateIntermediate has the CA certificate that signs replaced, by another one of the same root. The value is its own
+	// fingerprint, status.backends[].issuer.
+	AnnotationRotateIntermediate = "certwright.dev/rotate-intermediate"
+	// AnnotationCompromisedRoot has the root replaced at once, and no longer trusted: what it signed is worth nothing from then on.
+	AnnotationCompromisedRoot = "certwright.dev/compromised-root"
+)
+
+// AnnotationRenew is the annotation of a pod that asks for its certificate to be renewed if it was issued before a time (RFC 3339). Agents
+// follow it; a kubelet asks for a certificate when it wants to.
+const AnnotationRenew = "certwright.dev/renew"
+
+// AnnotationDeliveredBy is the annotation by which the webhook says what brings a pod its certificate: agent, init or kubelet.
+const AnnotationDeliveredBy = "certwright.dev/delivered-by"
+
+// TrustFormatKey is the key of a signerName's bundle in a format other than PEM in the TrustConfigMap.
+func TrustFormatKey(signerName string, format TrustFormat) string {
+	extension := map[TrustFormat]string{TrustFormatPKCS12: ".p12", TrustFormatJKS: ".jks"}[format]
+	return strings.Replace(signerName, "/", "_", 1) + extension
+}

@@ -53,6 +53,12 @@ type SignerSpec struct {
 	// +kubebuilder:default={}
 	Limits Limits `json:"limits,omitempty"`
 
+	// PodCertificates has this Signer sign PodCertificateRequests, by which kubelets ask for certificates of pods (KEP-4317), and says what
+	// those get. Without it they are left alone.
+	//
+	// +optional
+	PodCertificates *PodCertificates `json:"podCertificates,omitempty"`
+
 	// TrustBundle says what else is published for those who verify. Default: the trust anchors of the backends alone.
 	//
 	// +optional
@@ -187,10 +193,49 @@ type BackendStatus struct {
 	// +optional
 	Root string `json:"root,omitempty"`
 
+	// Issuer is the SHA-256 fingerprint of the CA certificate that signs, in hexadecimal digits. Empty if not known.
+	//
+	// +optional
+	Issuer string `json:"issuer,omitempty"`
+
 	// CANotAfter is when the first CA certificate between the root and what is signed expires, the root included.
 	//
 	// +optional
 	CANotAfter *metav1.Time `json:"caNotAfter,omitempty"`
+
+	// Rotation says how far the replacement of the root is; absent while none is under way.
+	//
+	// +optional
+	Rotation *Rotation `json:"rotation,omitempty"`
+}
+
+// RotationPhase is a phase of the replacement of a root.
+type RotationPhase string
+
+// Phases of the replacement of a root.
+const (
+	// RotationPublishing publishes the new root beside the old one, which still signs, until everybody who verifies had time to learn of it.
+	RotationPublishing RotationPhase = "Publishing"
+	// RotationSigning signs with the new root, and keeps the old one published until the last certificate that needs it has expired.
+	RotationSigning RotationPhase = "Signing"
+)
+
+// Rotation is the replacement of the root of a CA by another one.
+type Rotation struct {
+	// Phase is Publishing or Signing.
+	Phase RotationPhase `json:"phase"`
+
+	// Since is when the phase began.
+	Since metav1.Time `json:"since"`
+
+	// Until is when the phase ends at the earliest.
+	//
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+
+	// OldRoot and NewRoot are SHA-256 fingerprints in hexadecimal digits.
+	OldRoot string `json:"oldRoot"`
+	NewRoot string `json:"newRoot"`
 }
 
 // SignerList is a list of Signers.

@@ -34,7 +34,28 @@ type TrustConfigMaps struct {
 	// NamespaceSelector selects the namespaces by their labels; an empty one selects all. Where the bundle is already, it stays and is
 	// kept fresh as long as the Signer exists, as pods may mount it.
 	NamespaceSelector metav1.LabelSelector `json:"namespaceSelector"`
+
+	// Formats are published beside PEM in the same ConfigMaps: a truststore for Java in each format, with the password "changeit", which
+	// protects nothing and which Java wants.
+	//
+	// +kubebuilder:validation:MaxItems=2
+	// +listType=set
+	// +optional
+	Formats []TrustFormat `json:"formats,omitempty"`
 }
+
+// TrustFormat is a format of trust bundles besides PEM.
+//
+// +kubebuilder:validation:Enum=PKCS12;JKS
+type TrustFormat string
+
+// Formats of trust bundles besides PEM.
+const (
+	// TrustFormatPKCS12 is a PKCS #12 truststore (RFC 7292), as Java 8u301 and later read it.
+	TrustFormatPKCS12 TrustFormat = "PKCS12"
+	// TrustFormatJKS is a Java KeyStore.
+	TrustFormatJKS TrustFormat = "JKS"
+)
 
 // TrustSource is where trust anchors are: CA certificates in PEM. Exactly one is set.
 //

@@ -14,6 +14,8 @@ Usage:
   cluster up [--kubernetes 1.37|1.36]   bring the cluster up; when it is up already, say so
   cluster down                          take it away, with all that it left on the machine
   cluster status                        say what runs; fails unless the cluster is healthy
+  cluster restart COMPONENT...          end components and start them again; with --kubelet-clock FILE, the kubelet's clock for
+                                        pod certificates is ahead by the duration in FILE
   cluster load IMAGE.tar...             give images to the node, as "docker save" and hack/images write them
   cluster logs [-f] [COMPONENT...]      print logs, or list them all; -f goes on printing what comes
   cluster kubeconfig                    print the path of the administrator's kubeconfig

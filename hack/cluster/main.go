@@ -53,7 +53,10 @@ func run(ctx context.Context, arguments []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, help) }
 	release := new(string)
 	follow := new(bool)
+	clock := new(string)
 	switch command {
+	case "restart":
+		flags.StringVar(clock, "kubelet-clock", "", "")
 	case "up", "build":
 		flags.StringVar(release, "kubernetes", valueOr(os.Getenv("CERTWRIGHT_KUBERNETES"), defaultRelease), "")
 	case "logs":
@@ -70,7 +73,7 @@ func run(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	if flags.NArg() > 0 && command != "load" && command != "logs" {
+	if flags.NArg() > 0 && !slices.Contains([]string{"load", "logs", "restart"}, command) {
 		return fmt.Errorf("%s takes no argument %q; see \"cluster help\"", command, flags.Arg(0))
 	}
 	switch command {
@@ -80,6 +83,8 @@ func run(ctx context.Context, arguments []string) error {
 		return c.Build(ctx, *release)
 	case "down":
 		return c.Down(ctx)
+	case "restart":
+		return restart(ctx, c, *clock, flags.Args())
 	case "status":
 		return c.Status(ctx)
 	case "load":
@@ -122,6 +127,14 @@ func load(ctx context.Context, c *cluster.Cluster, files []string) error {
 		return errors.New("load needs at least one image file, as \"docker save\" or hack/images write it")
 	}
 	return c.Load(ctx, files)
+}
+
+// restart restarts components.
+func restart(ctx context.Context, c *cluster.Cluster, clock string, components []string) error {
+	if len(components) == 0 {
+		return errors.New("restart needs at least one component, such as kube-apiserver")
+	}
+	return c.Restart(ctx, clock, components...)
 }
 
 // logs prints the log of a component, or lists the logs.

@@ -15,14 +15,18 @@ import (
 func TestRunRefuses(t *testing.T) {
 	t.Setenv("CERTWRIGHT_CLUSTER_DIR", filepath.Join(t.TempDir(), "none"))
 	for arguments, want := range map[string]string{
-		"begin":                  `no command "begin"`,
-		"status now":             `status takes no argument "now"`,
-		"down --kubernetes 1.37": "not defined: -kubernetes",
-		"load":                   "at least one image file",
-		"load image.tar":         "no cluster is up",
-		"status":                 "no cluster is up",
-		"logs":                   "no cluster is up",
-		"logs kubelet":           "no cluster is up",
+		"begin":                                 `no command "begin"`,
+		"status now":                            `status takes no argument "now"`,
+		"down --kubernetes 1.37":                "not defined: -kubernetes",
+		"load":                                  "at least one image file",
+		"load image.tar":                        "no cluster is up",
+		"status":                                "no cluster is up",
+		"logs":                                  "no cluster is up",
+		"logs kubelet":                          "no cluster is up",
+		"restart":                               "at least one component",
+		"restart api":                           `no component "api": components are etcd, `,
+		"restart etcd":                          "no cluster is up",
+		"restart --kubelet-clock clock kubelet": `the clock "clock" is no absolute path`,
 	} {
 		t.Run(arguments, func(t *testing.T) {
 			err := run(context.Background(), strings.Fields(arguments))
@@ -34,7 +38,7 @@ func TestRunRefuses(t *testing.T) {
 }
 
 func TestHelpNamesAllCommands(t *testing.T) {
-	for _, command := range []string{"up", "down", "status", "load", "logs", "kubeconfig", "build"} {
+	for _, command := range []string{"up", "down", "status", "restart", "load", "logs", "kubeconfig", "build"} {
 		if !strings.Contains(help, "\n  cluster "+command+" ") {
 			t.Errorf("no word about %s", command)
 		}

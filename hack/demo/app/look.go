@@ -5,10 +5,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -78,13 +75,6 @@ func lookOnce(id identity) (look, error) {
 		}
 		l.Files = append(l.Files, file{Name: name, Mode: info.Mode().String(), User: owner.Uid, Group: owner.Gid})
 	}
-	bundle, err := os.ReadFile(filepath.Join(id.dir, "ca.crt"))
-	if err != nil {
-		return look{}, err
-	}
-	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
-		sum := sha256.Sum256(block.Bytes)
-		l.Anchors = append(l.Anchors, hex.EncodeToString(sum[:]))
-	}
-	return l, nil
+	l.Anchors, err = id.fingerprints()
+	return l, err
 }

@@ -18,6 +18,7 @@ import (
 const usage = `usage:
   demo server [--listen :8443] [--tls DIR]
   demo client --url https://HOST:PORT [--interval 200ms] [--tls DIR]
+  demo fleet  --service HOST [--listen :8443] [--interval 200ms] [--tls DIR] [--bundle FILE]   serve and call all that are behind HOST
   demo show   [--tls DIR]     print the certificate in DIR, then wait
   demo look   [--tls DIR] [--follow]   print modes, owners and fingerprints of what is in DIR; again at each change
 `
@@ -40,22 +41,30 @@ func run(ctx context.Context, args []string) error {
 	listen := flags.String("listen", ":8443", "address to serve on (server)")
 	url := flags.String("url", "", "what to get (client)")
 	interval := flags.Duration("interval", 200*time.Millisecond, "time between connections (client)")
+	service := flags.String("service", "", "name of the headless Service of the fleet (fleet)")
+	bundle := flags.String("bundle", "", "file with the trust anchors (default: ca.crt in the directory)")
 	follow := flags.Bool("follow", false, "print again whenever something changes (look)")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
+	id := identity{dir: *dir, bundle: *bundle}
 	switch args[0] {
 	case "server":
-		return serve(ctx, *listen, identity{dir: *dir})
+		return serve(ctx, *listen, id)
 	case "client":
 		if *url == "" {
 			return fmt.Errorf("--url is missing\n%s", usage)
 		}
-		return call(ctx, *url, *interval, identity{dir: *dir})
+		return call(ctx, *url, *interval, id)
+	case "fleet":
+		if *service == "" {
+			return fmt.Errorf("--service is missing\n%s", usage)
+		}
+		return beOfFleet(ctx, *listen, *service, *interval, id)
 	case "show":
-		return show(ctx, identity{dir: *dir})
+		return show(ctx, id)
 	case "look":
-		return lookAround(ctx, identity{dir: *dir}, *follow)
+		return lookAround(ctx, id, *follow)
 	}
 	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 }

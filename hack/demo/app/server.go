@@ -22,23 +22,8 @@ func serve(ctx context.Context, address string, id identity) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // probes of the kubelet connect without a word
 		TLSConfig: &tls.Config{
-			MinVersion: tls.VersionTLS13,
-			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-				pair, err := id.pair()
-				if err != nil {
-					return nil, err
-				}
-				roots, err := id.roots()
-				if err != nil {
-					return nil, err
-				}
-				return &tls.Config{
-					MinVersion:   tls.VersionTLS13,
-					Certificates: []tls.Certificate{*pair},
-					ClientCAs:    roots,
-					ClientAuth:   tls.RequireAndVerifyClientCert,
-				}, nil
-			},
+			MinVersion:         tls.VersionTLS13,
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return id.serving() },
 		},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")

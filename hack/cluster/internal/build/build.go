@@ -41,6 +41,8 @@ type Module struct {
 	Programs []Program
 	// Variables are set when linking, by import path and name.
 	Variables map[string]string
+	// Change, if any, is made to a dependency for these programs only.
+	Change *Change
 }
 
 // Builder builds modules into a cache.
@@ -86,7 +88,15 @@ func (m Module) compile(ctx context.Context, program Program, path string) error
 	}
 	defer os.RemoveAll(temporary)
 	out := filepath.Join(temporary, program.Name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", m.linkerFlags(), "-o", out, program.Package)
+	arguments := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", m.linkerFlags(), "-o", out}
+	if m.Change != nil {
+		modfile, err := m.Change.make(ctx, m.Dir, temporary)
+		if err != nil {
+			return err
+		}
+		arguments = append(arguments, "-modfile", modfile)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(arguments, program.Package)...)
 	cmd.Dir = m.Dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=-mod=readonly", "GOWORK=off")
 	// Asked to end rather than killed, so that the compilers it started end with it.
@@ -124,6 +134,9 @@ func (m Module) key(ctx context.Context) (string, error) {
 	}
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%s\n%s\n", toolchain, m.linkerFlags())
+	if m.Change != nil {
+		fmt.Fprintf(hash, "%+v\n", *m.Change)
+	}
 	if err := hashSources(hash, m.Dir); err != nil {
 		return "", fmt.Errorf("reading the sources of %s: %w", m.Name, err)
 	}

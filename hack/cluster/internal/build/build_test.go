@@ -63,6 +63,41 @@ func TestBuildOncePerContent(t *testing.T) {
 	}
 }
 
+func TestBuildWithAChange(t *testing.T) {
+	// This module's own go.mod and go.sum know a dependency that is to be had.
+	files := map[string]string{"main.go": "package main\n\nimport \"golang.org/x/sys/execabs\"\n\nfunc main() { println(execabs.ErrNotFound.Error()) }\n"}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	dir := write(t, files)
+	says := func(change *Change) (string, error) {
+		module := Module{Name: "hello", Dir: dir, Programs: []Program{{Name: "hello", Package: "."}}, Change: change}
+		built, err := Builder{Cache: t.TempDir(), Progress: &strings.Builder{}}.Build(context.Background(), module)
+		if err != nil {
+			return "", err
+		}
+		out, err := exec.Command(filepath.Join(built, "hello")).CombinedOutput()
+		return string(out), err
+	}
+	change := Change{
+		Module: "golang.org/x/sys", Folder: "execabs", File: "execabs.go", Old: "var ErrNotFound = exec.ErrNotFound", New: "var ErrNotFound = changed",
+		Added: "changed.go", Source: "package execabs\n\nimport \"errors\"\n\nvar changed = errors.New(\"changed\")\n",
+	}
+	for want, c := range map[string]*Change{"executable file not found in $PATH\n": nil, "changed\n": &change} {
+		if got, err := says(c); err != nil || got != want {
+			t.Errorf("the program says %q, %v; want %q", got, err, want)
+		}
+	}
+	change.Old = "const"
+	if _, err := says(&change); err == nil || !strings.Contains(err.Error(), `execabs/execabs.go of golang.org/x/sys holds "const" 0 times`) {
+		t.Errorf("a source that has changed: %v", err)
+	}
+}
+
 func TestBuildLeavesNothingHalfDone(t *testing.T) {
 	dir := write(t, map[string]string{"go.mod": "module example.com/hello\n\ngo 1.26.0\n", "main.go": "package main\n\nfunc main() { oops }\n"})
 	module := Module{Name: "hello", Dir: dir, Programs: []Program{{Name: "hello", Package: "."}}}
@@ -93,6 +128,10 @@ func TestKubernetes(t *testing.T) {
 		version := module.Programs[len(module.Programs)-1].Version
 		if !strings.HasPrefix(version, release+".") {
 			t.Errorf("%s is of version %s", module.Name, version)
+		}
+		withClock, err := KubeletWithClock(sources, release)
+		if err != nil || len(withClock.Programs) != 1 || withClock.Programs[0].Name != "kubelet" || withClock.Name == module.Name {
+			t.Errorf("the kubelet with a clock: %+v, %v", withClock, err)
 		}
 		if want := "-X k8s.io/component-base/version.gitVersion=v" + version; !strings.HasSuffix(module.linkerFlags(), want) {
 			t.Errorf("linker flags %q lack %q", module.linkerFlags(), want)

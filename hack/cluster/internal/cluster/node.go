@@ -62,6 +62,7 @@ func (c *Cluster) kubeletConfig(r release) object {
 		"eventRecordQPS":      0,
 		"registryPullQPS":     0,
 		"serializeImagePulls": false,
+		"syncFrequency":       "15s", // a minute by default: how soon a pod gets a trust bundle that has changed
 		"configMapAndSecretChangeDetectionStrategy": "Watch",
 	}
 	if len(r.gates) > 0 {

@@ -184,17 +184,11 @@ func (c *Cluster) start(ctx context.Context, release string, built programs) err
 	if err := network.Up(ctx); err != nil {
 		return err
 	}
-	containerdProgram, err := exec.LookPath(containerd)
+	specs, err := c.specs(release, built)
 	if err != nil {
 		return err
 	}
-	version := releases[release]
-	kubernetes := func(name string) string { return filepath.Join(built.kubernetes, name) }
-	if err := c.startAll([]process.Spec{
-		{Name: etcd, Program: kubernetes(etcd), Args: c.etcdArgs()},
-		{Name: apiServer, Program: kubernetes(apiServer), Args: c.apiServerArgs(version)},
-		{Name: containerd, Program: containerdProgram, Args: []string{"--config", c.config("containerd.toml")}},
-	}); err != nil {
+	if err := c.startAll(specs, etcd, apiServer, containerd); err != nil {
 		return err
 	}
 	if err := c.wait(ctx, "containerd", func(context.Context) error { return dial(c.containerdSocket()) }); err != nil {
@@ -210,12 +204,7 @@ func (c *Cluster) start(ctx context.Context, release string, built programs) err
 	if err := c.wait(ctx, "the API server", api.checkReady); err != nil {
 		return err
 	}
-	if err := c.startAll([]process.Spec{
-		{Name: controllerManager, Program: kubernetes(controllerManager), Args: c.controllerManagerArgs()},
-		{Name: scheduler, Program: kubernetes(scheduler), Args: c.schedulerArgs()},
-		{Name: kubelet, Program: kubernetes(kubelet), Args: c.kubeletArgs()},
-		{Name: kubeProxy, Program: kubernetes(kubeProxy), Args: []string{"--config=" + c.config(kubeProxy+".yaml")}},
-	}); err != nil {
+	if err := c.startAll(specs, controllerManager, scheduler, kubelet, kubeProxy); err != nil {
 		return err
 	}
 	for path, value := range dnsObjects() {
@@ -223,9 +212,7 @@ func (c *Cluster) start(ctx context.Context, release string, built programs) err
 			return err
 		}
 	}
-	if err := c.startAll([]process.Spec{
-		{Name: coreDNS, Program: filepath.Join(built.coreDNS, "coredns"), Args: []string{"-conf", c.config("Corefile")}},
-	}); err != nil {
+	if err := c.startAll(specs, coreDNS); err != nil {
 		return err
 	}
 	return errors.Join(
@@ -235,13 +222,36 @@ func (c *Cluster) start(ctx context.Context, release string, built programs) err
 	)
 }
 
-// startAll starts components, with their files in the cluster's folder.
-func (c *Cluster) startAll(specs []process.Spec) error {
-	for _, spec := range specs {
+// specs says how to start each component, with its files in the cluster's folder.
+func (c *Cluster) specs(release string, built programs) (map[string]process.Spec, error) {
+	containerdProgram, err := exec.LookPath(containerd)
+	if err != nil {
+		return nil, err
+	}
+	kubernetes := func(name string) string { return filepath.Join(built.kubernetes, name) }
+	specs := map[string]process.Spec{}
+	for _, spec := range []process.Spec{
+		{Name: etcd, Program: kubernetes(etcd), Args: c.etcdArgs()},
+		{Name: apiServer, Program: kubernetes(apiServer), Args: c.apiServerArgs(releases[release])},
+		{Name: containerd, Program: containerdProgram, Args: []string{"--config", c.config("containerd.toml")}},
+		{Name: controllerManager, Program: kubernetes(controllerManager), Args: c.controllerManagerArgs()},
+		{Name: scheduler, Program: kubernetes(scheduler), Args: c.schedulerArgs()},
+		{Name: kubelet, Program: kubernetes(kubelet), Args: c.kubeletArgs()},
+		{Name: kubeProxy, Program: kubernetes(kubeProxy), Args: []string{"--config=" + c.config(kubeProxy+".yaml")}},
+		{Name: coreDNS, Program: filepath.Join(built.coreDNS, "coredns"), Args: []string{"-conf", c.config("Corefile")}},
+	} {
 		spec.PIDs, spec.Logs = c.path("pids"), c.Logs()
 		// Where programs look for their own folders, nothing of the user's is found.
 		spec.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.path("run")}
-		if _, err := process.Start(spec); err != nil {
+		specs[spec.Name] = spec
+	}
+	return specs, nil
+}
+
+// startAll starts components.
+func (c *Cluster) startAll(specs map[string]process.Spec, names ...string) error {
+	for _, name := range names {
+		if _, err := process.Start(specs[name]); err != nil {
 			return err
 		}
 	}

@@ -40,9 +40,9 @@ images-extra: bin/certwright-kms bin/certwright-dns bin/sample-signer bin/images
 # Images of what the end-to-end tests run beside Certwright, and of certwright-kms together with a software HSM.
 SOFTHSM := /usr/lib/softhsm/libsofthsm2.so
 .PHONY: e2e-images
-e2e-images: images packages bin/servers bin/sample-signer bin/certwright-kms
+e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/certwright-kms
 	bin/images-tool --out bin/images $(foreach s,vaultd pebble traefik,$(s)=certwright/e2e-$(s):dev:bin/servers/$(s))
-	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/sample-signer
+	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/sample-signer spiffe-app=certwright/e2e-spiffe-app:dev:bin/spiffe-app
 	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named \
 	  certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms,$(SOFTHSM) softhsm-ca=certwright/e2e-softhsm-ca:dev:bin/servers/softhsm-ca,$(SOFTHSM)
 
@@ -121,7 +121,7 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # go build knows what changed better than make does. Without the tag, gRPC's tracing adds 12 MB to bin/certwright.
-.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms bin/certwright-dns bin/sample-signer
+.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms bin/certwright-dns bin/sample-signer bin/spiffe-app
 bin/certwright bin/certwright-agent bin/kubectl-certwright:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 bin/demo:
@@ -141,3 +141,5 @@ bin/certwright-dns:
 	CGO_ENABLED=0 go build -C cmd/certwright-dns -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o ../../$@ .
 bin/sample-signer:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@ ./hack/sample-signer
+bin/spiffe-app:
+	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@ ./hack/spiffe-app

@@ -31,6 +31,7 @@ type Pair struct {
 
 	request string    // the name of the request that it answers, when known
 	advised time.Time // when the signer says to renew it; zero if it does not
+	renew   time.Time // what the RenewFile said when it was requested
 }
 
 // Leaf returns the certificate of the key.

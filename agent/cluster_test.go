@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/agent/store"
 )
 
 // cluster is an API server for CertificateSigningRequests with a signer behind
@@ -68,6 +70,22 @@ func newCluster(t testing.TB) *cluster {
 	return c
 }
 
+// newTCPCluster returns a cluster that is reached over the network, for tests with
+// real processes and real time.
+func newTCPCluster(t testing.TB) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	server := httptest.NewTLSServer(c)
+	t.Cleanup(server.Close)
+	c.write("ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.client = NewClient(host, port, filepath.Join(c.dir, "token"), filepath.Join(c.dir, "ca.crt"), "test")
+	return c
+}
+
 func (c *cluster) write(name string, data []byte) {
 	c.t.Helper()
 	if err := os.WriteFile(filepath.Join(c.dir, name), data, 0o600); err != nil {
@@ -78,9 +96,9 @@ func (c *cluster) write(name string, data []byte) {
 func (c *cluster) config() Config {
 	return Config{
 		SignerName: "example.com/internal", DNSNames: []string{"cart.shop.svc"},
-		URIs:            []string{"spiffe://example.org/ns/shop/sa/cart"},
-		Directory:       filepath.Join(c.dir, "out"),
-		TrustBundleFile: filepath.Join(c.dir, "bundle"),
+		URIs:             []string{"spiffe://example.org/ns/shop/sa/cart"},
+		Directory:        filepath.Join(c.dir, "out"),
+		TrustBundleFiles: []string{filepath.Join(c.dir, "bundle")},
 	}.withDefaults()
 }
 
@@ -215,7 +233,16 @@ func (r *agentRun) after(d time.Duration) *Contents {
 	r.t.Helper()
 	time.Sleep(d) // the bubble's clock: returns at once when all is idle
 	synctest.Wait()
-	contents, err := NewStore(r.config.Directory).Load()
+	return load(r.config.Directory)
+}
+
+// load reads the directory; nil when there is nothing to be read.
+func load(dir string) *Contents {
+	files, err := store.New(dir).Load()
+	if err != nil {
+		return nil
+	}
+	contents, err := parseContents(files)
 	if err != nil {
 		return nil
 	}
@@ -236,7 +263,7 @@ func (r *agentRun) result() error {
 }
 
 // status is what Run left for the health check.
-func (r *agentRun) status() string { return NewStore(r.config.Directory).Status() }
+func (r *agentRun) status() string { return store.New(r.config.Directory).Status() }
 
 func (r *agentRun) wantLog(text string) {
 	r.t.Helper()

@@ -13,6 +13,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/certwright/certwright/agent/reload"
 )
 
 const (
@@ -43,7 +45,7 @@ func DefaultUsages() []string {
 // JSON into the agent's container; the field names are a contract between them.
 type Config struct {
 	// SignerName is the spec.signerName of the requests, domain/name.
-	SignerName string `json:"signerName"`
+	SignerName string `json:"signerName,omitempty"`
 	// DNSNames, URIs and IPAddresses are the subject alternative names to ask
 	// for; at least one is needed.
 	DNSNames []string `json:"dnsNames,omitempty"`
@@ -58,14 +60,45 @@ type Config struct {
 	// KeyAlgorithm is one of ECDSA-P256, ECDSA-P384, ECDSA-P521, Ed25519,
 	// RSA-2048, RSA-3072 and RSA-4096; empty means DefaultKeyAlgorithm.
 	KeyAlgorithm string `json:"keyAlgorithm,omitempty"`
-	// Directory is where tls.crt, tls.key and ca.crt appear. It must exist.
+	// Directory is where the files appear. It must exist.
 	Directory string `json:"directory"`
-	// TrustBundleFile is the file with the signer's trust anchors, usually
-	// mounted by the kubelet. It may appear later and change at any time.
-	TrustBundleFile string `json:"trustBundleFile"`
-	// Once ends Run as soon as the directory holds a fresh pair.
+	// TrustBundleFiles hold trust anchors, usually mounted by the kubelet; they may
+	// appear later and change at any time. The first is the signer's own, to which
+	// certificates must lead; ca.crt holds the anchors of all.
+	TrustBundleFiles []string `json:"trustBundleFiles,omitempty"`
+	// TrustOnly keeps the files of trust anchors fresh and asks for no certificate:
+	// what concerns one must be empty.
+	TrustOnly bool `json:"trustOnly,omitempty"`
+	// PublicRoots adds ca-bundle.crt: the anchors of ca.crt and the roots that the
+	// public Web trusts, for programs whose own roots the file replaces.
+	PublicRoots bool `json:"publicRoots,omitempty"`
+	// Formats are those to write beside PEM files: FormatPKCS12, FormatJKS, FormatPEM.
+	Formats []string `json:"formats,omitempty"`
+	// RenewFile holds a time (RFC 3339), or nothing: a certificate that was
+	// requested before it is renewed. It may be missing and change at any time.
+	RenewFile string `json:"renewFile,omitempty"`
+	// Reload is how the application learns of new files; nil: it looks by itself.
+	Reload *Reload `json:"reload,omitempty"`
+	// SPIFFESocket is where the SPIFFE Workload API is served; empty: nowhere.
+	SPIFFESocket string `json:"spiffeSocket,omitempty"`
+	// MetricsAddress is host:port or :port where /metrics is served; empty: nowhere.
+	MetricsAddress string `json:"metricsAddress,omitempty"`
+	// Once ends Run as soon as the directory holds what is fresh.
 	Once bool `json:"once,omitempty"`
 }
+
+// Reload is how the application learns of new files.
+type Reload = reload.Actions
+
+// Values of Config.Formats.
+const (
+	// FormatPKCS12 adds keystore.p12 and truststore.p12.
+	FormatPKCS12 = "PKCS12"
+	// FormatJKS adds keystore.jks and truststore.jks.
+	FormatJKS = "JKS"
+	// FormatPEM adds tls-combined.pem: the key, then the chain.
+	FormatPEM = "PEM"
+)
 
 // ParseConfig reads a Config from JSON, sets the defaults and validates it.
 // Unknown fields and anything after the object are errors.
@@ -86,6 +119,9 @@ func ParseConfig(data []byte) (Config, error) {
 }
 
 func (c Config) withDefaults() Config {
+	if c.TrustOnly {
+		return c
+	}
 	if len(c.Usages) == 0 {
 		c.Usages = DefaultUsages()
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ const goodConfig = `{
 	"duration": "90m",
 	"keyAlgorithm": "Ed25519",
 	"directory": "/var/run/secrets/certwright.dev/tls",
-	"trustBundleFile": "/var/run/secrets/certwright.dev/trust/ca.crt",
+	"trustBundleFiles": ["/var/run/secrets/certwright.dev/trust/ca.crt"],
 	"once": true
 }`
 
@@ -35,7 +36,7 @@ func TestParseConfig(t *testing.T) {
 		SignerName: "example.com/internal", DNSNames: []string{"cart.shop.svc", "*.cart.shop.svc.cluster.local"},
 		URIs: []string{"spiffe://example.org/ns/shop/sa/cart"}, IPAddresses: []string{"198.18.0.7", "2001:db8::7", "pod"},
 		Usages: []string{"digital signature", "server auth"}, Duration: Duration(90 * time.Minute), KeyAlgorithm: "Ed25519",
-		Directory: "/var/run/secrets/certwright.dev/tls", TrustBundleFile: "/var/run/secrets/certwright.dev/trust/ca.crt", Once: true,
+		Directory: "/var/run/secrets/certwright.dev/tls", TrustBundleFiles: []string{"/var/run/secrets/certwright.dev/trust/ca.crt"}, Once: true,
 	}
 	if !reflect.DeepEqual(config, want) {
 		t.Errorf("got %+v\nwant %+v", config, want)
@@ -47,7 +48,7 @@ func TestParseConfig(t *testing.T) {
 }
 
 func TestParseConfigDefaults(t *testing.T) {
-	config, err := ParseConfig([]byte(`{"signerName":"example.com/x","dnsNames":["a"],"directory":"/tls","trustBundleFile":"/trust/ca.crt"}`))
+	config, err := ParseConfig([]byte(`{"signerName":"example.com/x","dnsNames":["a"],"directory":"/tls","trustBundleFiles":["/trust/ca.crt"]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,31 @@ func TestParseConfigDefaults(t *testing.T) {
 }
 
 func TestParseConfigRefuses(t *testing.T) {
+	const file = `["/var/run/secrets/certwright.dev/trust/ca.crt"]`
 	for name, test := range map[string]struct{ old, new, want string }{
+		"no bundle":           {file, `[]`, `trustBundleFiles: "0 files" is not allowed, use 1 to 16`},
+		"bundles null":        {file, `null`, "trustBundleFiles"},
+		"17 bundles":          {file, `["/1","/2","/3","/4","/5","/6","/7","/8","/9","/a","/b","/c","/d","/e","/f","/g","/h"]`, `"17 files"`},
+		"a bundle twice":      {file, `["/a", "/b", "/a"]`, `trustBundleFiles[2]: "/a" is not allowed, use each file only once`},
+		"bundle relative":     {file, `["/a", "b"]`, `trustBundleFiles[1]: "b"`},
+		"format unknown":      {`"once": true`, `"formats": ["PEM", "pkcs12"]`, `formats[1]: "pkcs12" is not allowed, use one of PKCS12, JKS, PEM`},
+		"format twice":        {`"once": true`, `"formats": ["JKS", "JKS"]`, "formats[1]"},
+		"renew file relative": {`"once": true`, `"renewFile": "../renew"`, "renewFile"},
+		"reload empty":        {`"once": true`, `"reload": {}`, "reload: is empty"},
+		"reload elsewhere":    {`"once": true`, `"reload": {"url": "http://example.com:1/"}`, "reload.url"},
+		"reload unknown":      {`"once": true`, `"reload": {"shell": "rm"}`, `unknown field "shell"`},
+		"reload once":         {`"once": true`, `"once": true, "reload": {"process": "a", "signal": "HUP"}`, "once: is not allowed together with reload"},
+		"socket once":         {`"once": true`, `"once": true, "spiffeSocket": "/run/a.sock"`, "once: is not allowed"},
+		"socket long":         {`"once": true`, `"spiffeSocket": "/` + strings.Repeat("x", 107) + `"`, "at most 107 bytes"},
+		"socket relative":     {`"once": true`, `"spiffeSocket": "a.sock"`, "spiffeSocket"},
+		"socket without ID":   {`"once": true`, `"spiffeSocket": "/a.sock", "uris": []`, "exactly one URI"},
+		"socket, two IDs":     {`"once": true`, `"spiffeSocket": "/a.sock", "uris": ["spiffe://a/b", "spiffe://a/c"]`, "exactly one URI"},
+		"socket, web URI":     {`"once": true`, `"spiffeSocket": "/a.sock", "uris": ["https://a/b"]`, "starts with spiffe://"},
+		"metrics no port":     {`"once": true`, `"metricsAddress": "127.0.0.1"`, "metricsAddress"},
+		"metrics port 0":      {`"once": true`, `"metricsAddress": ":0"`, "metricsAddress"},
+		"metrics port large":  {`"once": true`, `"metricsAddress": ":65536"`, "metricsAddress"},
+		"metrics name":        {`"once": true`, `"metricsAddress": "localhost:80"`, "metricsAddress"},
+		"trust only":          {`"once": true`, `"trustOnly": true`, "signerName: is not allowed together with trustOnly"},
 		"not JSON":            {`{`, `[`, "decoding agent config"},
 		"unknown field":       {`"once"`, `"onec"`, `unknown field "onec"`},
 		"more behind it":      {"\"once\": true\n}", "\"once\": true\n} {}", "exactly one object"},
@@ -90,8 +115,8 @@ func TestParseConfigRefuses(t *testing.T) {
 		"directory relative":  {`"/var/run/secrets/certwright.dev/tls"`, `"tls"`, `directory: "tls"`},
 		"directory not clean": {`"/var/run/secrets/certwright.dev/tls"`, `"/var/../etc"`, "directory"},
 		"directory root":      {`"/var/run/secrets/certwright.dev/tls"`, `"/"`, "directory"},
-		"bundle root":         {`"/var/run/secrets/certwright.dev/trust/ca.crt"`, `"/"`, "trustBundleFile"},
-		"bundle missing":      {`"/var/run/secrets/certwright.dev/trust/ca.crt"`, `""`, "trustBundleFile"},
+		"bundle root":         {`"/var/run/secrets/certwright.dev/trust/ca.crt"`, `"/"`, "trustBundleFiles"},
+		"bundle missing":      {`"/var/run/secrets/certwright.dev/trust/ca.crt"`, `""`, "trustBundleFiles"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(goodConfig, test.old, test.new, 1)
@@ -105,17 +130,81 @@ func TestParseConfigRefuses(t *testing.T) {
 	}
 }
 
+func TestParseConfigTakes(t *testing.T) {
+	for name, text := range map[string]string{
+		"everything": strings.Replace(goodConfig, `"once": true`, `"publicRoots": true, "formats": ["PKCS12", "JKS", "PEM"], "renewFile": "/renew/renew",
+			"reload": {"process": "nginx", "signal": "HUP", "url": "http://localhost:8080/reload", "command": ["/reload/now"]},
+			"spiffeSocket": "/run/certwright/spiffe/agent.sock", "metricsAddress": ":9402"`, 1),
+		"two bundles": strings.Replace(goodConfig, `/ca.crt"]`, `/ca.crt", "/var/run/secrets/certwright.dev/trust/ca-1.crt"]`, 1),
+		"trust only":  `{"trustOnly": true, "directory": "/tls", "trustBundleFiles": ["/a", "/b"], "publicRoots": true, "formats": ["JKS"], "metricsAddress": "[::1]:9402"}`,
+		"trust once":  `{"trustOnly": true, "once": true, "directory": "/tls", "trustBundleFiles": ["/a"]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, err := ParseConfig([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := ParseConfig(must(json.Marshal(config))(t))
+			if err != nil || !reflect.DeepEqual(again, config) {
+				t.Errorf("after writing and reading it again: %+v, error %v", again, err)
+			}
+			if config.TrustOnly && (config.Usages != nil || config.Duration != 0 || config.KeyAlgorithm != "") {
+				t.Errorf("defaults of a certificate that is not wanted: %+v", config)
+			}
+		})
+	}
+}
+
+func TestTrustOnlyTakesNothingAboutACertificate(t *testing.T) {
+	base := Config{TrustOnly: true, Directory: "/tls", TrustBundleFiles: []string{"/a"}}
+	if err := base.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for field, change := range map[string]func(*Config){
+		"signerName":   func(c *Config) { c.SignerName = "example.com/x" },
+		"dnsNames":     func(c *Config) { c.DNSNames = []string{"a"} },
+		"uris":         func(c *Config) { c.URIs = []string{"spiffe://a/b"} },
+		"ipAddresses":  func(c *Config) { c.IPAddresses = []string{"pod"} },
+		"usages":       func(c *Config) { c.Usages = DefaultUsages() },
+		"duration":     func(c *Config) { c.Duration = DefaultDuration },
+		"keyAlgorithm": func(c *Config) { c.KeyAlgorithm = DefaultKeyAlgorithm },
+		"renewFile":    func(c *Config) { c.RenewFile = "/renew" },
+		"spiffeSocket": func(c *Config) { c.SPIFFESocket = "/run/a.sock" },
+		"formats":      func(c *Config) { c.Formats = []string{FormatPEM} },
+	} {
+		config := base
+		change(&config)
+		if err := config.Validate(); err == nil || !strings.Contains(err.Error(), field+": is not allowed together with trustOnly") {
+			t.Errorf("%s: error %v", field, err)
+		}
+	}
+}
+
+// What does not change what is asked for does not change the fingerprint, so that no new certificate is asked for.
+func TestFingerprintIsOfWhatIsAskedFor(t *testing.T) {
+	config := must(ParseConfig([]byte(goodConfig)))(t)
+	n := must(resolveNames(config, "198.18.0.7"))(t)
+	want := config.fingerprint(n)
+	config.Directory, config.TrustBundleFiles, config.Once = "/other", []string{"/other"}, false
+	config.PublicRoots, config.Formats, config.RenewFile = true, []string{FormatJKS}, "/renew"
+	config.Reload, config.SPIFFESocket, config.MetricsAddress = &Reload{Process: "a", Signal: "HUP"}, "/run/a.sock", ":9402"
+	if config.fingerprint(n) != want {
+		t.Error("the fingerprint changed")
+	}
+}
+
 func TestValidateNamesEverythingAtOnce(t *testing.T) {
 	err := Config{}.Validate()
 	var violations ConfigError
 	if !errors.As(err, &violations) || len(violations) != 4 {
-		t.Errorf("got %d violations (%v), want signerName, names, directory and trustBundleFile", len(violations), err)
+		t.Errorf("got %d violations (%v), want signerName, names, directory and trustBundleFiles", len(violations), err)
 	}
 }
 
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(goodConfig))
-	f.Add([]byte(`{"signerName":"example.com/x","dnsNames":["a"],"directory":"/t","trustBundleFile":"/b"}`))
+	f.Add([]byte(`{"trustOnly":true,"directory":"/t","trustBundleFiles":["/b"],"reload":{"url":"http://[::1]:1"}}`))
+	f.Add([]byte(`{"signerName":"example.com/x","dnsNames":["a"],"directory":"/t","trustBundleFiles":["/b"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		config, err := ParseConfig(data)
 		if err != nil {
@@ -129,6 +218,11 @@ func FuzzParseConfig(f *testing.F) {
 		n, err := resolveNames(config, "198.18.0.1")
 		if err != nil {
 			t.Fatalf("valid config without names: %v", err)
+		}
+		for _, file := range append([]string{config.Directory}, config.TrustBundleFiles...) {
+			if !filepath.IsAbs(file) {
+				t.Errorf("took the file %q", file)
+			}
 		}
 		if _, err := n.template(); err != nil {
 			t.Errorf("valid config without request: %v", err)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/certwright/certwright/agent/store"
 )
 
 // Health checks what the directory holds at t, without a call to anyone. It
@@ -18,21 +20,30 @@ func Health(config Config, podIPs string, t time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store := NewStore(config.Directory)
+	directory := store.New(config.Directory)
 	fail := func(err error) (string, error) {
-		if status := store.Status(); status != "" {
+		if status := directory.Status(); status != "" {
 			return "", fmt.Errorf("%w; %s", err, status)
 		}
 		return "", err
 	}
-	contents, err := store.Load()
+	files, err := directory.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(fmt.Errorf("no files in %s yet", config.Directory))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	contents, err := parseContents(files)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fail(fmt.Errorf("no key pair in %s yet", config.Directory))
 	case err != nil:
 		return fail(err)
-	case contents.Fingerprint != config.fingerprint(wanted):
-		return fail(fmt.Errorf("the key pair in %s answers another configuration", config.Directory))
+	case contents.Fingerprint != config.fingerprint(wanted) || !contents.complete(config):
+		return fail(fmt.Errorf("the files in %s answer another configuration", config.Directory))
+	case config.TrustOnly && contents.Bundle.usable(t):
+		return fmt.Sprintf("%d trust anchors", len(contents.Bundle.certs)), nil
+	case config.TrustOnly:
+		return fail(errors.New("no trust anchor is valid any more"))
 	}
 	if err := contents.Pair.check(wanted, t); err != nil {
 		return fail(err)

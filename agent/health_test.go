@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/certwright/certwright/agent/store"
 )
 
 func TestHealth(t *testing.T) {
@@ -25,21 +27,21 @@ func TestHealth(t *testing.T) {
 		line, problem string
 	}{
 		"good":             {contents: good, line: "valid for "},
-		"nothing yet":      {problem: "no key pair in"},
+		"nothing yet":      {problem: "no files in"},
 		"with a status":    {status: "waiting for a person", problem: "yet; waiting for a person"},
 		"expired":          {contents: good, at: 2 * time.Hour, problem: "the certificate is valid from"},
-		"other config":     {contents: &other, problem: "answers another configuration"},
+		"other config":     {contents: &other, problem: "answer another configuration"},
 		"key of another":   {contents: &foreign, problem: "another key"},
 		"status no matter": {contents: good, status: "renewal waits", line: "valid for "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config.Directory = t.TempDir()
-			store := NewStore(config.Directory)
-			if err := store.SetStatus(test.status); err != nil {
+			directory := store.New(config.Directory)
+			if err := directory.SetStatus(test.status); err != nil {
 				t.Fatal(err)
 			}
 			if test.contents != nil {
-				if err := store.Write(test.contents, time.Now()); err != nil {
+				if err := directory.Write(must(test.contents.files(config))(t), time.Now()); err != nil {
 					t.Fatal(err)
 				}
 			}

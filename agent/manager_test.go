@@ -91,9 +91,9 @@ func TestRestartReusesOnlyWhatAnswersTheConfig(t *testing.T) {
 		"other algorithm":    {change: func(c *Config) { c.KeyAlgorithm = "Ed25519" }, posts: 2},
 		"other duration":     {change: func(c *Config) { c.Duration = Duration(time.Hour) }, posts: 2},
 		"order of usages":    {change: func(c *Config) { c.Usages = []string{"server auth", "client auth", "digital signature"} }, posts: 1},
-		"broken key":         {spoil: keyFile, posts: 2},
-		"broken certificate": {spoil: certFile, posts: 2},
-		"broken bundle":      {spoil: bundleFile, posts: 2},
+		"broken key":         {spoil: KeyFile, posts: 2},
+		"broken certificate": {spoil: CertFile, posts: 2},
+		"broken bundle":      {spoil: BundleFile, posts: 2},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestResolveNames(t *testing.T) {
@@ -120,22 +119,5 @@ func TestRandomName(t *testing.T) {
 			t.Fatalf("name %q is not valid or came twice", name)
 		}
 		seen[name] = true
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	b := newBackoff(time.Second, 5*time.Second, func() float64 { return 0 })
-	var got []time.Duration
-	for range 4 {
-		got = append(got, b.next())
-	}
-	b.reset()
-	got = append(got, b.next())
-	if want := []time.Duration{1e9, 2e9, 4e9, 5e9, 1e9}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	b.jitter = func() float64 { return 1 }
-	if got := b.next(); got != 1600*time.Millisecond {
-		t.Errorf("with most jitter %v, want a fifth less than 2s", got)
 	}
 }

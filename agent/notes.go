@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+
+	"github.com/certwright/certwright/agent/store"
 )
 
 // Topics of notes.
@@ -15,12 +17,14 @@ const (
 	bundleTopic   = "bundle"
 	distrustTopic = "distrust"
 	writeTopic    = "write"
+	renewTopic    = "renew"
+	serveTopic    = "serve"
 )
 
 // notes are the sentences that say what the agent waits for just now, at most one
 // on each topic. They are left in the directory for Health.
 type notes struct {
-	store *Store
+	store *store.Store
 	log   *slog.Logger
 
 	mu    sync.Mutex
@@ -36,7 +40,7 @@ func (n *notes) set(topic, text string) bool {
 	}
 	n.texts[topic] = text
 	var all []string
-	for _, topic := range []string{requestTopic, distrustTopic, bundleTopic, writeTopic} {
+	for _, topic := range []string{requestTopic, distrustTopic, bundleTopic, writeTopic, renewTopic, serveTopic} {
 		if n.texts[topic] != "" {
 			all = append(all, n.texts[topic])
 		}

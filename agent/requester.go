@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/certwright/certwright/agent/backoff"
 	"github.com/certwright/certwright/excerpt"
 )
 
@@ -42,83 +43,115 @@ type API interface {
 
 // requester obtains one pair at a time.
 type requester struct {
-	api    API
-	config Config
-	names  names
-	clock  clock.Clock
-	jitter func() float64 // in [0, 1)
-	log    *slog.Logger
+	api     API
+	journal journal
+	config  Config
+	names   names
+	clock   clock.Clock
+	jitter  func() float64 // in [0, 1)
+	log     *slog.Logger
 	// status takes what people should know while it waits, and tells whether that is new.
 	status func(text string) bool
+	// failed counts calls that failed.
+	failed func()
+}
+
+// order is what one pair is obtained for.
+type order struct {
+	open  *ticket   // a request to go on with, or nil
+	renew time.Time // what the RenewFile says
 }
 
 // obtain makes a key and a request and waits for as long as it takes. A request
 // that the API server's cleaner removed is made anew, with a new key. Errors are
-// *RequestError, or the context's.
-func (r *requester) obtain(ctx context.Context) (*Pair, error) {
-	wait := newBackoff(time.Second, time.Minute, r.jitter)
-	for {
-		pair, err := r.attempt(ctx)
-		if !errors.Is(err, errGone) {
+// *RequestError, or the context's. The ticket of a pair stays until forget.
+func (r *requester) obtain(ctx context.Context, o order) (*Pair, error) {
+	wait := backoff.New(time.Second, time.Minute, r.jitter)
+	for open := o.open; ; open = nil {
+		pair, err := r.attempt(ctx, open, o.renew)
+		var verdict *RequestError
+		if gone := errors.Is(err, errGone); gone || errors.As(err, &verdict) {
+			r.forget()
+			if !gone {
+				return nil, err
+			}
+		} else {
 			return pair, err
 		}
-		if err := r.sleep(ctx, wait.next()); err != nil {
+		if err := r.sleep(ctx, wait.Next()); err != nil {
 			return nil, err
 		}
 	}
 }
 
-func (r *requester) attempt(ctx context.Context) (*Pair, error) {
-	key, err := generateKey(r.config.KeyAlgorithm)
-	if err != nil {
-		return nil, err
+// attempt makes one request, or goes on with an open one, and returns its pair.
+func (r *requester) attempt(ctx context.Context, open *ticket, renew time.Time) (*Pair, error) {
+	if open == nil {
+		var err error
+		if open, err = r.open(ctx, renew); err != nil {
+			return nil, err
+		}
 	}
-	csr, err := requestPEM(key, r.names)
-	if err != nil {
-		return nil, err
-	}
-	request := &Request{
-		APIVersion: "certificates.k8s.io/v1",
-		Kind:       requestKind,
-		Metadata:   RequestMetadata{Name: randomName()},
-		Spec: RequestSpec{
-			Request:           csr,
-			SignerName:        r.config.SignerName,
-			ExpirationSeconds: int32(time.Duration(r.config.Duration) / time.Second),
-			Usages:            r.config.Usages,
-		},
-	}
+	request := r.request(open)
 	log := r.log.With("csr", request.Metadata.Name, "signer", request.Spec.SignerName)
-	created, err := r.create(ctx, log, request)
-	if err != nil {
-		return nil, err
+	if open.UID == "" {
+		created, err := r.create(ctx, log, request)
+		if err != nil {
+			return nil, err
+		}
+		open.UID, request.Metadata.UID = created.Metadata.UID, created.Metadata.UID
+		if err := r.keep(open); err != nil { // the request can be found by its name as well
+			log.Warn(err.Error())
+		}
+		log.Info("requested a certificate", "names", r.names.strings(), "duration", time.Duration(r.config.Duration))
+	} else {
+		log.Info("going on with the request of an earlier run", "names", r.names.strings())
 	}
-	request.Metadata.UID = created.Metadata.UID
-	log.Info("requested a certificate", "names", r.names.strings(), "duration", time.Duration(r.config.Duration))
 	r.status(waitingFor(request.Metadata.Name, false))
 	issued, err := r.await(ctx, log, request)
 	if err != nil {
 		return nil, err
 	}
-	unusable := func(err error) error {
-		return &RequestError{Name: request.Metadata.Name, Verdict: "Unusable", Reason: "BadCertificate", Message: excerpt.Line(err.Error(), maxMessageBytes)}
+	pair, err := r.pair(open, issued)
+	if err != nil {
+		return nil, &RequestError{Name: request.Metadata.Name, Verdict: "Unusable", Reason: "BadCertificate", Message: excerpt.Line(err.Error(), maxMessageBytes)}
 	}
+	log.Info("the certificate was issued", "expires", timestamp(pair.Leaf().NotAfter))
+	return pair, nil
+}
+
+// open makes a ticket and writes it down, before anybody learns of the request.
+func (r *requester) open(ctx context.Context, renew time.Time) (*ticket, error) {
+	wait := backoff.New(callBackoff, maxCallBackoff, r.jitter)
+	t, err := r.newTicket(renew)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := r.keep(t)
+		if err == nil {
+			return t, nil
+		}
+		if err := r.retry(ctx, r.log, "keeping the request for a restart", err, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pair joins the key of a ticket and the certificate that was issued for it.
+func (r *requester) pair(t *ticket, issued *Request) (*Pair, error) {
 	chain, err := parseIssued(issued.Status.Certificate)
 	if err != nil {
-		return nil, unusable(err)
+		return nil, err
 	}
-	pair := &Pair{Chain: chain, Key: key, request: request.Metadata.Name, advised: issued.renewAt()}
-	if err := pair.check(r.names, r.clock.Now()); err != nil {
-		return nil, unusable(err)
-	}
-	log.Info("the certificate was issued", "expires", pair.Leaf().NotAfter.UTC().Format(time.RFC3339))
-	return pair, nil
+	pair := &Pair{Chain: chain, Key: t.key, request: t.Name, advised: issued.renewAt(), renew: t.Renew}
+	return pair, pair.check(r.names, r.clock.Now())
 }
 
 // create posts the request until it is there. A call whose answer was lost is
 // repeated under the same name, so that it cannot make two.
 func (r *requester) create(ctx context.Context, log *slog.Logger, request *Request) (*Request, error) {
-	wait := newBackoff(callBackoff, maxCallBackoff, r.jitter)
+	wait := backoff.New(callBackoff, maxCallBackoff, r.jitter)
 	for {
 		object, err := r.api.Create(ctx, request)
 		if hasCode(err, http.StatusConflict) {
@@ -142,7 +175,7 @@ func (r *requester) create(ctx context.Context, log *slog.Logger, request *Reque
 // await reads the request until it has a certificate or a verdict.
 func (r *requester) await(ctx context.Context, log *slog.Logger, request *Request) (*Request, error) {
 	name, start, poll := request.Metadata.Name, r.clock.Now(), firstPoll
-	wait := newBackoff(callBackoff, maxCallBackoff, r.jitter)
+	wait := backoff.New(callBackoff, maxCallBackoff, r.jitter)
 	said := ""
 	for {
 		pause := poll + time.Duration(r.jitter()*float64(poll)/5)
@@ -161,7 +194,7 @@ func (r *requester) await(ctx context.Context, log *slog.Logger, request *Reques
 			said = ""
 			continue
 		}
-		wait.reset()
+		wait.Reset()
 		if err := object.verdict(); err != nil {
 			return nil, err
 		}
@@ -192,11 +225,12 @@ func waitingFor(name string, approved bool) string {
 }
 
 // retry reports trouble with a call and waits before the next one.
-func (r *requester) retry(ctx context.Context, log *slog.Logger, doing string, err error, wait *backoff) error {
+func (r *requester) retry(ctx context.Context, log *slog.Logger, doing string, err error, wait *backoff.Backoff) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	pause := wait.next()
+	r.failed()
+	pause := wait.Next()
 	var status *StatusError
 	if errors.As(err, &status) {
 		pause = max(pause, status.RetryAfter)

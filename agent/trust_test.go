@@ -5,6 +5,8 @@ package agent
 
 import (
 	"crypto/x509"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,9 +19,9 @@ import (
 func TestTrustFileKeepsTheLastGoodBundle(t *testing.T) {
 	a := newAuthority(t, "ca")
 	name := filepath.Join(t.TempDir(), "ca.crt")
-	file := trustFile{name: name}
+	files := followFiles([]string{name})
 	now := time.Now()
-	if err := file.read(now); !os.IsNotExist(err) || file.good != nil {
+	if err := files.read(now); !errors.Is(err, fs.ErrNotExist) || files.all != nil {
 		t.Fatalf("missing file: %v", err)
 	}
 	for step, test := range []struct {
@@ -38,10 +40,10 @@ func TestTrustFileKeepsTheLastGoodBundle(t *testing.T) {
 		if err := os.WriteFile(name, test.data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := file.read(test.at)
+		err := files.read(test.at)
 		size := 0
-		if file.good != nil {
-			size = len(file.good.certs)
+		if files.all != nil {
+			size = len(files.all.certs)
 		}
 		if (err == nil) != test.ok || size != test.size {
 			t.Errorf("step %d: error %v and %d certificates, want success %t and %d", step, err, size, test.ok, test.size)
@@ -98,10 +100,10 @@ func TestBundleFollowed(t *testing.T) {
 		if len(both.Bundle.certs) != 2 || !both.Pair.Leaf().Equal(first.Pair.Leaf()) || c.count("POST") != 1 {
 			t.Errorf("bundle of %d with %d requests, want 2 with the same pair", len(both.Bundle.certs), c.count("POST"))
 		}
-		before := must(os.Readlink(filepath.Join(run.config.Directory, dataLink)))(t)
+		before := must(os.Readlink(filepath.Join(run.config.Directory, "..data")))(t)
 		c.write("bundle", append(c.ca.bundle(), second.bundle()...))
 		run.after(10 * time.Second)
-		if after := must(os.Readlink(filepath.Join(run.config.Directory, dataLink)))(t); after != before {
+		if after := must(os.Readlink(filepath.Join(run.config.Directory, "..data")))(t); after != before {
 			t.Error("another order of the bundle rewrote the directory")
 		}
 

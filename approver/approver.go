@@ -134,8 +134,10 @@ func (r *Reconciler) decide(ctx context.Context, req csr.Request) (policy.Decisi
 // undecidable has a request wait for trouble to pass. What passes by itself within moments is not told.
 func (r *Reconciler) undecidable(ctx context.Context, object *certificatesv1.CertificateSigningRequest, err error) (ctrl.Result, error) {
 	again, tell := judge.Wait(err, r.age(object))
-	if tell {
-		r.Teller.Warn(ctx, object, ReasonUndecidable, fmt.Sprintf("The request stays pending and is tried again: %v.", err))
+	if note := fmt.Sprintf("The request stays pending and is tried again: %v.", err); tell && errors.As(err, new(*judge.WaitError)) {
+		r.Teller.Warn(ctx, object, ReasonUndecidable, note)
+	} else if tell {
+		r.Teller.Trouble(ctx, object, ReasonUndecidable, note)
 	}
 	if again > 0 {
 		return ctrl.Result{RequeueAfter: again}, nil

@@ -129,6 +129,6 @@ func (r *Reconciler) report(ctx context.Context, object *certificatesv1.Certific
 		}
 	}
 	if len(denied.Denials) > 0 {
-		r.Teller.Inform(ctx, object, ReasonAuditDenies, "In mode Audit, so that it changes nothing, this would have been denied. "+denied.Message())
+		r.Teller.Remark(ctx, object, ReasonAuditDenies, "In mode Audit, so that it changes nothing, this would have been denied. "+denied.Message())
 	}
 }

@@ -70,19 +70,25 @@ func (r *Request) addName(tag cbasn1.Tag, value string) error {
 	return nil
 }
 
-// parseIPAddress reads an iPAddress. An IPv4 address in IPv6 form would escape rules about IPv4 ranges, and nobody can own
-// the unspecified address or a multicast one.
+// parseIPAddress reads an iPAddress.
 func parseIPAddress(value []byte) (netip.Addr, error) {
 	addr, ok := netip.AddrFromSlice(value)
-	switch {
-	case !ok:
+	if !ok {
 		return addr, refuse(ReasonIPAddressLength, "", "is an IP address of %d bytes; it must have 4 or 16", len(value))
-	case addr.Is4In6():
-		return addr, refuse(ReasonIPAddressMapped, "", "is the IPv4 address %s in IPv6 form; it must be in IPv4 form", addr.Unmap())
-	case addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return addr, refuse(ReasonIPAddressUnusable, "", "is the IP address %s; it must be the address of one host", addr)
 	}
-	return addr, nil
+	return addr, CheckIPAddress(addr)
+}
+
+// CheckIPAddress returns nil for an address that a certificate may hold. An IPv4 address in IPv6 form would escape rules about IPv4
+// ranges, and nobody can own the unspecified address or a multicast one. The error is a *Refusal without a Field.
+func CheckIPAddress(addr netip.Addr) error {
+	switch {
+	case addr.Is4In6():
+		return refuse(ReasonIPAddressMapped, "", "is the IPv4 address %s in IPv6 form; it must be in IPv4 form", addr.Unmap())
+	case addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return refuse(ReasonIPAddressUnusable, "", "is the IP address %s; it must be the address of one host", addr)
+	}
+	return nil
 }
 
 // CheckEmailAddress returns nil for an addr-spec as it is mostly written, name@example.com: a dot-atom of RFC 5322 in ASCII,

@@ -66,14 +66,7 @@ func Parse(obj *certificatesv1.CertificateSigningRequest) (Request, error) {
 
 // parseDER fills in all that the PKCS #10 bytes say, and verifies the signature that proves possession of the key.
 func (r *Request) parseDER() error {
-	outer, err := readPKCS10(r.DER)
-	if err != nil {
-		return err
-	}
-	if r.PublicKey, r.Key, err = parseKey(outer.publicKey); err != nil {
-		return err
-	}
-	algorithm, err := parseSignatureAlgorithm(outer.signatureAlgorithm, r.Key)
+	outer, algorithm, err := r.parseKeyOf(r.DER)
 	if err != nil {
 		return err
 	}
@@ -83,9 +76,26 @@ func (r *Request) parseDER() error {
 	if err := r.parseAttributes(outer.attributes); err != nil {
 		return err
 	}
+	return r.verifyPossession(r.DER, outer, algorithm)
+}
+
+// parseKeyOf takes a PKCS #10 request apart, and fills in its key.
+func (r *Request) parseKeyOf(der []byte) (outer pkcs10, algorithm x509.SignatureAlgorithm, err error) {
+	if outer, err = readPKCS10(der); err != nil {
+		return outer, 0, err
+	}
+	if r.PublicKey, r.Key, err = parseKey(outer.publicKey); err != nil {
+		return outer, 0, err
+	}
+	algorithm, err = parseSignatureAlgorithm(outer.signatureAlgorithm, r.Key)
+	return outer, algorithm, err
+}
+
+// verifyPossession checks that who made the PKCS #10 request has the private key.
+func (r *Request) verifyPossession(der []byte, outer pkcs10, algorithm x509.SignatureAlgorithm) error {
 	// What crypto/x509 cannot parse, the API server and most backends cannot either. Its result is not used: names come from
 	// the strict parsers here, and the tests hold the two against each other.
-	if _, err := x509.ParseCertificateRequest(r.DER); err != nil {
+	if _, err := x509.ParseCertificateRequest(der); err != nil {
 		return malformed("spec.request", "is refused by crypto/x509: "+quote(err.Error()))
 	}
 	signed := x509.CertificateRequest{

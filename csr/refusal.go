@@ -49,6 +49,14 @@ const (
 	ReasonVersion          = "VersionNotAllowed"
 )
 
+// Reasons for refusing a PodCertificateRequest besides these. The first is one that Kubernetes knows.
+const (
+	ReasonUnsupportedKeyType = "UnsupportedKeyType"
+	ReasonPodIdentity        = "PodIdentityIncomplete"
+	ReasonPodKey             = "PodKeyMissing"
+	ReasonStubNotEmpty       = "StubRequestNotEmpty"
+)
+
 // Reasons for refusing attributes and extensions.
 const (
 	ReasonAttribute              = "AttributeNotAllowed"

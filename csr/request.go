@@ -56,9 +56,23 @@ type Request struct {
 	// that was granted.
 	Duration time.Duration
 
-	// DER is the PKCS #10 request (RFC 2986) that all of the above was parsed from, for backends that forward it.
+	// DER is the PKCS #10 request (RFC 2986) that all of the above was parsed from, for backends that forward it. It is nil where
+	// ForPod is true.
 	DER []byte
+
+	// ForPod is true for what a kubelet asks for in a PodCertificateRequest (KEP-4317). The API server takes the certificate only if its
+	// whole life, from notBefore to notAfter, is MinPodLifetime at least and Duration at the most, and begins now: within MaxPodBackdate
+	// before it is signed.
+	ForPod bool
 }
+
+const (
+	// MinPodLifetime is the shortest life, from notBefore to notAfter, of a certificate that a kubelet asked for.
+	MinPodLifetime = time.Hour
+	// MaxPodBackdate is how far before the time of signing it may begin. The API server allows five minutes by its own clock, which may
+	// be four away from the signer's.
+	MaxPodBackdate = 30 * time.Second
+)
 
 // Key describes a public key.
 type Key struct {

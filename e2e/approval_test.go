@@ -72,6 +72,7 @@ func TestPodShowsWhatThePolicyDoesNotAllow(t *testing.T) {
 	pod := s.newPod("app", s.annotated("app", "dns-names", "shop.example.com", "uris", other), "app", demo("app", 1000, "look", "--follow"))
 	s.make(pod)
 	s.podShows(pod, "Denied", "PolicyDenies", "dnsNames", "shop.example.com", "uris", other, s.spiffeID("app"))
+	s.warnedOfPod(pod, "PolicyDenies", "dnsNames", "shop.example.com")
 	if pod.Status.ContainerStatuses[0].State.Waiting == nil {
 		s.Errorf("the workload started: %s", describePod(pod))
 	}

@@ -12,11 +12,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -41,7 +37,7 @@ func TestASignerKilledBetweenSigningAndWritingIssuesOnce(t *testing.T) {
 	s.approve(boss, request)
 	leader := s.signedWithoutWriting(request)
 
-	s.kill(leader)
+	s.killComponent(leader)
 	s.must(admin.Delete(s.ctx, gate), "letting the signer write again")
 	s.issuedOnce(history, request.Name)
 	s.refresh(request)
@@ -120,43 +116,4 @@ func (s *story) signedWithoutWriting(o *certificatesv1.CertificateSigningRequest
 		return errors.New("no replica says so")
 	})
 	return leader
-}
-
-// kill ends the process of a component as the kernel does when memory is short. On another cluster than the local one the
-// process is out of reach: there its pod is deleted without grace.
-func (s *story) kill(pod *corev1.Pod) {
-	s.Helper()
-	if os.Getenv("CERTWRIGHT_LOCAL") == "" {
-		s.must(admin.Delete(s.ctx, pod, client.GracePeriodSeconds(0)), "deleting pod %s", pod.Name)
-		return
-	}
-	_, container, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	process, err := processOf(container)
-	s.must(err, "looking for the process of pod %s", pod.Name)
-	s.must(syscall.Kill(process, syscall.SIGKILL), "killing process %d of pod %s", process, pod.Name)
-	s.until("the container to be started anew", starting, func(ctx context.Context) error {
-		if err := admin.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
-			return err
-		}
-		last := pod.Status.ContainerStatuses[0].LastTerminationState.Terminated
-		if last == nil || last.ExitCode != 128+int32(syscall.SIGKILL) {
-			return fmt.Errorf("it is %s", describePod(pod))
-		}
-		return nil
-	})
-}
-
-// processOf returns the process of a container on this machine, which has only one.
-func processOf(container string) (int, error) {
-	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
-	if err != nil {
-		return 0, err
-	}
-	for _, path := range groups {
-		text, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(text), container) { // others end meanwhile
-			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		}
-	}
-	return 0, fmt.Errorf("no process is in container %s", container)
 }

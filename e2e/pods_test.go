@@ -6,7 +6,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -156,12 +155,12 @@ func logs(ctx context.Context, namespace, pod, container string) (string, error)
 
 // lastLine reads the last line of JSON that a container of the demo app wrote.
 func lastLine(ctx context.Context, pod *corev1.Pod, container string, into any) error {
-	text, err := logs(ctx, pod.Namespace, pod.Name, container)
+	options := &corev1.PodLogOptions{Container: container, TailLines: ptr.To[int64](1)}
+	line, err := kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).DoRaw(ctx)
 	if err != nil {
 		return err
 	}
-	lines := bytes.Split(bytes.TrimSpace([]byte(text)), []byte("\n"))
-	if err := json.Unmarshal(lines[len(lines)-1], into); err != nil {
+	if err := json.Unmarshal(line, into); err != nil {
 		return fmt.Errorf("reading the last line of %s: %w", container, err)
 	}
 	return nil

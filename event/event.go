@@ -1,9 +1,9 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package event tells people, through Kubernetes events, about requests and Signers that want their attention. Of a request, each
-// thing is told once, however often it is looked at and by however many replicas: the event's name is made from the
-// request and the reason, so that the API server refuses the second one.
+// Package event tells people, through Kubernetes events, about requests and Signers that want their attention. What a pod is refused or
+// waits for is told on the pod as well, where its owner looks. Of a request, each thing is told once, however often it is looked at and by
+// however many replicas: the event's name is made from the request and the reason, so that the API server refuses the second one.
 package event
 
 import (
@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"hash/fnv"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,7 +27,8 @@ import (
 // maxNote is the longest note in bytes that the API server takes (k8s.io/kubernetes/pkg/apis/core/validation/events.go).
 const maxNote = 1024
 
-// Teller tells about requests and Signers under the name of one component.
+// Teller tells about requests and Signers under the name of one component. A request is a CertificateSigningRequest or a
+// PodCertificateRequest.
 type Teller struct {
 	// Client creates the events.
 	Client client.Client
@@ -39,56 +39,78 @@ type Teller struct {
 	Clock    clock.PassiveClock
 }
 
-// Warn tells that a request is in trouble or was refused.
-func (t Teller) Warn(ctx context.Context, csr *certificatesv1.CertificateSigningRequest, reason, note string) {
-	t.tell(ctx, csr, corev1.EventTypeWarning, reason, note)
+// Warn tells that a request was refused, or what it waits for, in words that are fit for who asks: a pod's owner reads them too.
+func (t Teller) Warn(ctx context.Context, request client.Object, reason, note string) {
+	t.tell(ctx, request, corev1.EventTypeWarning, reason, note, note)
 }
 
-// Inform tells that a request waits for a person.
-func (t Teller) Inform(ctx context.Context, csr *certificatesv1.CertificateSigningRequest, reason, note string) {
-	t.tell(ctx, csr, corev1.EventTypeNormal, reason, note)
+// Inform tells that a request waits for a person, in words that are fit for who asks.
+func (t Teller) Inform(ctx context.Context, request client.Object, reason, note string) {
+	t.tell(ctx, request, corev1.EventTypeNormal, reason, note, note)
+}
+
+// notAnswered is what a pod's owner hears of trouble.
+const notAnswered = "It is not answered yet, for a reason that it did not give, and is tried again. Those who run Certwright find the reason in the events of the request."
+
+// Trouble tells what keeps a request from an answer. A pod's owner hears that something does, and not what: it may name servers and
+// Secrets that are none of a tenant's business.
+func (t Teller) Trouble(ctx context.Context, request client.Object, reason, note string) {
+	t.tell(ctx, request, corev1.EventTypeWarning, reason, note, notAnswered)
+}
+
+// Remark tells what changes nothing for who asks, on the request alone.
+func (t Teller) Remark(ctx context.Context, request client.Object, reason, note string) {
+	t.tell(ctx, request, corev1.EventTypeNormal, reason, note, "")
 }
 
 // Signer tells about a change in the life of a Signer. Unlike what is told about requests, each change is told.
 func (t Teller) Signer(ctx context.Context, signer *v1alpha1.Signer, kind, reason, note string) {
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%s/%s/%d", signer.UID, reason, note, t.Clock.Now().UnixNano())
-	t.create(ctx, fmt.Sprintf("signer.%016x", h.Sum64()), kind, "Sign", reason, note, corev1.ObjectReference{
+	change := fmt.Sprintf("%s/%s/%s/%d", signer.UID, reason, note, t.Clock.Now().UnixNano())
+	t.create(ctx, name("signer", change), kind, "Sign", reason, note, corev1.ObjectReference{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Signer", Name: signer.Name, UID: signer.UID,
 	})
 }
 
-func (t Teller) tell(ctx context.Context, csr *certificatesv1.CertificateSigningRequest, kind, reason, note string) {
-	t.create(ctx, name(csr, reason), kind, "Certificate", reason, note, corev1.ObjectReference{
-		APIVersion: certificatesv1.SchemeGroupVersion.String(), Kind: "CertificateSigningRequest", Name: csr.Name, UID: csr.UID,
-	})
+// tell tells on the request and, if there is something for its owner, on the pod that it is for.
+func (t Teller) tell(ctx context.Context, request client.Object, kind, reason, note, podNote string) {
+	about, pod := referenceTo(request)
+	once := string(about.UID) + "/" + reason
+	toldBefore := t.create(ctx, name(about.Name, once), kind, "Certificate", reason, note, about)
+	if podNote != "" && pod.Name != "" && !toldBefore {
+		t.create(ctx, name(pod.Name, once), kind, "Certificate", reason, fmt.Sprintf("%s %s: %s", about.Kind, about.Name, podNote), pod)
+	}
 }
 
-// create creates the event unless it exists. An event that cannot be created is logged: what it is about comes first.
-func (t Teller) create(ctx context.Context, name, kind, action, reason, note string, regarding corev1.ObjectReference) {
+// create creates the event, and reports whether it exists already. One that cannot be created is logged: what it is about comes first.
+func (t Teller) create(ctx context.Context, name, kind, action, reason, note string, regarding corev1.ObjectReference) (exists bool) {
 	event := &eventsv1.Event{
-		// Events about cluster-scoped objects live in the default namespace.
-		ObjectMeta:          metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name},
+		ObjectMeta:          metav1.ObjectMeta{Namespace: regarding.Namespace, Name: name},
 		EventTime:           metav1.NewMicroTime(t.Clock.Now()),
 		ReportingController: "certwright.dev/" + t.Component,
 		ReportingInstance:   t.Instance,
 		Action:              action,
 		Reason:              reason,
 		Type:                kind,
-		Note:                excerpt.WithEnd(note, maxNote, "… (cut: see kubectl get csr -o yaml)"),
+		Note:                excerpt.WithEnd(note, maxNote, "… (cut: see the status)"),
 		Regarding:           regarding,
 	}
-	if err := t.Client.Create(ctx, event); err != nil && !apierrors.IsAlreadyExists(err) {
+	if regarding.Namespace == "" {
+		event.Namespace = metav1.NamespaceDefault // where events about cluster-scoped objects live
+	}
+	err := t.Client.Create(ctx, event)
+	goingAway := apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+	if err != nil && !apierrors.IsAlreadyExists(err) && !goingAway {
 		logf.FromContext(ctx).Error(err, "creating an event", "reason", reason)
 	}
+	return apierrors.IsAlreadyExists(err)
 }
 
-// name is the same for the same request and reason, and differs for a request that took a deleted one's name. The API
-// server takes almost any text for the name of a request, but only a DNS name for that of an event.
-func name(csr *certificatesv1.CertificateSigningRequest, reason string) string {
+// name is the same for the same text, and starts with the name of the object if it can. The API server takes almost any text for
+// the name of a request, but only a DNS name for that of an event.
+func name(object, text string) string {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%s", csr.UID, reason)
-	full := fmt.Sprintf("%s.%016x", csr.Name, h.Sum64())
+	_, _ = h.Write([]byte(text)) // it never fails
+	full := fmt.Sprintf("%s.%016x", object, h.Sum64())
 	if len(validation.IsDNS1123Subdomain(full)) > 0 {
 		return fmt.Sprintf("request.%016x", h.Sum64())
 	}

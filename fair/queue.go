@@ -102,6 +102,9 @@ func ByRequester(cached client.Reader) func(reconcile.Request) string {
 	}
 }
 
+// ByNamespace returns the key of an object that lives in the namespace of the service account that it is for: the same as ByRequester's.
+func ByNamespace(request reconcile.Request) string { return "namespace " + request.Namespace }
+
 // Requester returns the key of a requester: the namespace of the service account that asks, or the user.
 func Requester(username string) string {
 	if namespace, _, err := serviceaccount.SplitUsername(username); err == nil {

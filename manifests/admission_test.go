@@ -19,6 +19,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/webhook"
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
 // TestWebhookConfiguration: pods that did not ask never reach the webhook.
@@ -30,8 +31,9 @@ func TestWebhookConfiguration(t *testing.T) {
 		t.Fatalf("configurations %v, want %s with one webhook", keys(configurations), webhook.ConfigurationName)
 	}
 	hook := configuration.Webhooks[0]
-	if len(hook.MatchConditions) == 0 || !strings.Contains(hook.MatchConditions[0].Expression, annotation.AutoTLS) {
-		t.Errorf("match conditions %v, want one on the annotation first", hook.MatchConditions)
+	if len(hook.MatchConditions) == 0 || !strings.Contains(hook.MatchConditions[0].Expression, "'"+annotation.AutoTLS+"'") ||
+		!strings.Contains(hook.MatchConditions[0].Expression, "'"+annotation.Trust+"'") {
+		t.Errorf("match conditions %v, want one on the annotations first", hook.MatchConditions)
 	}
 	if *hook.FailurePolicy != admissionregistrationv1.Fail || *hook.SideEffects != admissionregistrationv1.SideEffectClassNone {
 		t.Errorf("failure policy %s, side effects %s", *hook.FailurePolicy, *hook.SideEffects)
@@ -117,7 +119,7 @@ func TestAdmissionPoliciesAreInForce(t *testing.T) {
 		}
 	}
 	want := []string{
-		"certwright-kubernetes-signers", "certwright-pods", "certwright-request-metadata", "certwright-request-review", "certwright-request-size",
+		"certwright-kubernetes-signers", "certwright-pod-certificate-requests", "certwright-pods", "certwright-request-metadata", "certwright-request-review", "certwright-request-size",
 		"certwright-request-writes", "certwright-signer-routes", "certwright-signer-writes", "certwright-webhook-writes",
 	}
 	if got := keys(policies); !slices.Equal(got, want) {
@@ -148,16 +150,19 @@ func TestAdmissionPoliciesKnowTheNames(t *testing.T) {
 	for name, texts := range map[string][]string{
 		"certwright-pods": {
 			"'" + webhook.AgentContainer + "'", "'" + agent.ConfigEnv + "'", fmt.Sprint(webhook.SharedGroup), "'" + annotation.Delivery + "'",
-			fmt.Sprintf("!= '%s'", annotation.DeliveryInit),
+			"'" + annotation.DeliveredBy + "'", "'" + annotation.AutoTLS + "'", "'" + annotation.Trust + "'", "'" + annotation.SPIFFESocket + "'",
+			fmt.Sprintf("== '%s'", annotation.DeliveryKubelet), fmt.Sprintf("== '%s'", annotation.DeliveryAgent),
+			"'" + inject.TLSVolume + "'", "'" + inject.TrustVolume + "'", "'" + inject.TokenVolume + "'", "'" + inject.SPIFFEVolume + "'",
 		},
 		"certwright-signer-writes": {
 			account("signer"), "'" + v1alpha1.TrustConfigMap + "'",
 			"'" + strings.TrimPrefix(v1alpha1.ClusterTrustBundleName("a.b/c"), "a.b:c") + "'",
 		},
-		"certwright-signer-routes":  {account("signer"), "'" + namespace + "'", "'certwright-acme-solver'"},
-		"certwright-request-writes": {account("approver"), account("signer"), "'" + v1alpha1.AnnotationReview + "'", "'" + v1alpha1.AnnotationRenewAt + "'"},
-		"certwright-request-review": {account("approver"), "'" + v1alpha1.AnnotationReview + "'"},
-		"certwright-webhook-writes": {account("webhook"), "'" + webhook.SecretName + "'", "'" + webhook.ConfigurationName + "'"},
+		"certwright-pod-certificate-requests": {fmt.Sprintf("authorizer.serviceAccount('%s', '%s')", namespace, serviceAccount("signer").Name)},
+		"certwright-signer-routes":            {account("signer"), "'" + namespace + "'", "'certwright-acme-solver'"},
+		"certwright-request-writes":           {account("approver"), account("signer"), "'" + v1alpha1.AnnotationReview + "'", "'" + v1alpha1.AnnotationRenewAt + "'"},
+		"certwright-request-review":           {account("approver"), "'" + v1alpha1.AnnotationReview + "'"},
+		"certwright-webhook-writes":           {account("webhook"), "'" + webhook.SecretName + "'", "'" + webhook.ConfigurationName + "'"},
 	} {
 		spec := admissionPolicies(t)[name].Spec
 		var all []string

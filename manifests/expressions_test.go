@@ -19,7 +19,8 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 )
 
-// refuses reports whether an admission policy refuses what its expressions are shown: its conditions hold, and a validation does not.
+// refuses reports whether an admission policy refuses what its expressions are shown: its conditions hold, and a validation does not. An
+// authorizer that is shown says what is allowed; without one nothing is.
 func refuses(t *testing.T, policy string, shown map[string]any) bool {
 	t.Helper()
 	env, err := environment.MustBaseEnvSet(version.MajorMinor(1, 36)).NewExpressionsEnv().Extend(
@@ -46,6 +47,13 @@ func refuses(t *testing.T, policy string, shown map[string]any) bool {
 	if spec == nil {
 		t.Fatalf("there is no policy %s", policy)
 	}
+	may, _ := shown["authorizer"].(func(authorizer.Attributes) bool)
+	shown["authorizer"] = library.NewAuthorizerVal(nil, authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+		if may != nil && may(a) {
+			return authorizer.DecisionAllow, "", nil
+		}
+		return authorizer.DecisionNoOpinion, "", nil
+	}))
 	for _, condition := range spec.Spec.MatchConditions {
 		if value(condition.Expression) != types.True {
 			return false
@@ -53,9 +61,6 @@ func refuses(t *testing.T, policy string, shown map[string]any) bool {
 	}
 	variables := map[string]any{}
 	shown["variables"] = variables
-	shown["authorizer"] = library.NewAuthorizerVal(nil, authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
-		return authorizer.DecisionNoOpinion, "", nil
-	}))
 	for _, v := range spec.Spec.Variables {
 		variables[v.Name] = value(v.Expression)
 	}

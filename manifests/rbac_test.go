@@ -133,6 +133,9 @@ func TestGrants(t *testing.T) {
 		})},
 		{"signer", serviceAccount("signer"), slices.Concat(facts, events, []string{
 			"* certificatesigningrequests/status.certificates.k8s.io patch", "* nodes list",
+			"* podcertificaterequests.certificates.k8s.io get,list,watch", "* podcertificaterequests/status.certificates.k8s.io patch",
+			"* validatingadmissionpolicies.admissionregistration.k8s.io=certwright-pod-certificate-requests get,list,watch",
+			"* validatingadmissionpolicybindings.admissionregistration.k8s.io=certwright-pod-certificate-requests get,list,watch",
 			"* signers.certificates.k8s.io=certwright.dev/* sign,attest",
 			"* clustertrustbundles.certificates.k8s.io get,list,watch,create,update,delete",
 			"* signers/status.certwright.dev update",
@@ -212,6 +215,13 @@ func TestSeparation(t *testing.T) {
 		}},
 		{"signer", "may make no token and no pod", func(g grant) bool {
 			return strings.HasPrefix(g.resource, "serviceaccounts") || g.resource == "pods" && g.verb != "get" || strings.HasPrefix(g.resource, "pods/")
+		}},
+		{"signer", "may ask for no pod, and change no request of a kubelet but its status", func(g grant) bool {
+			return strings.HasPrefix(g.resource, "podcertificaterequests") && slices.Contains([]string{"create", "update", "delete", "deletecollection"}, g.verb) ||
+				g.resource == "podcertificaterequests" && g.verb == "patch"
+		}},
+		{"signer", "may change no admission policy", func(g grant) bool {
+			return g.group == "admissionregistration.k8s.io" && !slices.Contains([]string{"get", "list", "watch"}, g.verb)
 		}},
 		{"webhook", "may read no Secret but its own", func(g grant) bool {
 			return g.resource == "secrets" && (g.scope != namespace || g.name == "")

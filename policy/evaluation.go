@@ -40,7 +40,7 @@ func newInquiry(req csr.Request, facts Facts) inquiry {
 // values are those of placeholders.
 func (q *inquiry) values() []pattern.Values {
 	if q.sets == nil {
-		q.sets = valuesOf(q.facts, q.serviceAccount)
+		q.sets = q.facts.Values(q.serviceAccount)
 	}
 	return q.sets
 }

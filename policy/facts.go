@@ -71,9 +71,9 @@ type Service struct {
 // otherwise make every decision about her requests as slow as she likes.
 const maxServices = 100
 
-// valuesOf returns what the placeholders stand for, once for each Service that selects the pod. Without one, or with more
-// than maxServices, there is a single set, without {service}.
-func valuesOf(facts Facts, serviceAccount string) []pattern.Values {
+// Values returns what the placeholders of patterns stand for, for a requester with this service account: once for each Service that
+// selects the pod. Without one, or with more than maxServices, there is a single set, without {service}.
+func (facts Facts) Values(serviceAccount string) []pattern.Values {
 	base := pattern.Values{
 		pattern.TrustDomain:   facts.TrustDomain,
 		pattern.ClusterDomain: facts.ClusterDomain,

@@ -49,7 +49,7 @@ func TestTrustBundleWithoutABackend(t *testing.T) {
 			s.Status.TrustBundle = "configmap/" + signerName
 			for _, name := range []string{"first", "second"} {
 				if known := c.before[name]; known != nil {
-					s.Status.Backends = append(s.Status.Backends, v1alpha1.BackendStatus{Name: name, Root: fingerprint(known)})
+					s.Status.Backends = append(s.Status.Backends, v1alpha1.BackendStatus{Name: name, Root: Fingerprint(known)})
 				}
 			}
 			w := newWatcher(t, s)
@@ -69,7 +69,7 @@ func TestTrustBundleWithoutABackend(t *testing.T) {
 	}
 	t.Run("what is published cannot be read", func(t *testing.T) {
 		s := newSigner("first", "second")
-		s.Status.Backends = []v1alpha1.BackendStatus{{Name: "second", Root: fingerprint(stranger.Certificate)}}
+		s.Status.Backends = []v1alpha1.BackendStatus{{Name: "second", Root: Fingerprint(stranger.Certificate)}}
 		w := newWatcher(t, s)
 		w.backends["first"], w.backends["second"], w.publisher.err = newAble(now.Add(time.Hour), root.Certificate), unknown, errors.New("503")
 		if _, err := w.check(t, "internal"); err == nil || len(w.calls) > 0 {

@@ -29,10 +29,18 @@ const (
 // advising is how long a backend may take to say when a certificate should be renewed.
 const advising = 2 * time.Second
 
-// issuance is what is written into the status of a request.
-type issuance struct {
-	chain   []*x509.Certificate
-	renewAt time.Time // zero for no advice
+// Issuance is what is written into the status of a request.
+type Issuance struct {
+	// Chain is verified, leaf first.
+	Chain []*x509.Certificate
+	// RenewAt is when the backend would have it renewed; zero for no advice.
+	RenewAt time.Time
+}
+
+// PodSigner is a Backend that can sign what kubelets ask for (csr.Request.ForPod): from the fields of the request alone. One that is no
+// PodSigner is never asked to.
+type PodSigner interface {
+	SignsPods() bool
 }
 
 // laterError says when a request is tried again, in place of the usual backoff.
@@ -47,17 +55,17 @@ func (e *laterError) Unwrap() error { return e.error }
 
 // ask asks the backends in order, or the one that has begun with the request. The next one is asked when one is in trouble, not when the
 // first one refuses. What was signed before and not written is taken again, if it still fits.
-func (r *Reconciler) ask(ctx context.Context, req csr.Request, signer *Signer) (issuance, error) {
-	known := r.Registry.memory.of(req.UID)
-	if slices.Contains(signer.members, known.by) {
+func (c *Core) ask(ctx context.Context, req csr.Request, signer *Signer) (Issuance, error) {
+	known := c.Registry.memory.of(req.UID)
+	if slices.Contains(signer.members, known.by) && !known.stale(req, c.Clock.Now()) {
 		if chain, err := known.by.verify(known.certificates(), req); err == nil {
-			return issuance{chain, known.renewAt}, nil
+			return Issuance{chain, known.renewAt}, nil
 		}
 	}
-	defer r.Registry.memory.keep(req.UID, known)
+	defer c.Registry.memory.keep(req.UID, known)
 	var troubles []trouble
-	for _, m := range r.turns(ctx, req, signer, known) {
-		issued, err := r.askOne(ctx, req, signer, m, known)
+	for _, m := range c.turns(ctx, req, signer, known) {
+		issued, err := c.askOne(ctx, req, signer, m, known)
 		if err == nil {
 			return issued, nil
 		}
@@ -65,15 +73,15 @@ func (r *Reconciler) ask(ctx context.Context, req csr.Request, signer *Signer) (
 		var pending *PendingError
 		switch {
 		case errors.As(err, &pending):
-			return issuance{}, err
+			return Issuance{}, err
 		case errors.As(err, &permanent) && m == signer.members[0]:
-			return issuance{}, &refusal{reason: ReasonBackendRefuse, message: fmt.Sprintf("Backend %q refuses: %v.", m.name, permanent)}
+			return Issuance{}, &Refusal{Reason: ReasonBackendRefuse, Message: fmt.Sprintf("Backend %q refuses: %v.", m.name, permanent)}
 		case errors.As(err, &permanent): // one before it was in trouble, and may sign what this one cannot
-			known.failed(m, err, r.Clock.Now())
+			known.failed(m, err, c.Clock.Now())
 		}
 		troubles = append(troubles, trouble{m.name, err})
 	}
-	return issuance{}, r.later(troubles, known)
+	return Issuance{}, c.later(troubles, known)
 }
 
 // trouble is why a backend did not sign.
@@ -84,23 +92,23 @@ type trouble struct {
 
 // turns returns the backends in the order in which they are asked: the one alone that the request is pending with, unless that has been
 // in trouble for too long.
-func (r *Reconciler) turns(ctx context.Context, req csr.Request, signer *Signer, known *record) []*member {
+func (c *Core) turns(ctx context.Context, req csr.Request, signer *Signer, known *record) []*member {
 	maps.DeleteFunc(known.again, func(m *member, _ attempt) bool { return !slices.Contains(signer.members, m) })
 	if known.with == nil || !slices.Contains(signer.members, known.with) {
-		known.with, known.troubled = r.holder(ctx, req, signer, known), time.Time{}
+		known.with, known.troubled = c.holder(ctx, req, signer, known), time.Time{}
 	}
 	with := known.with
 	if with == nil {
 		return signer.members
 	}
-	if known.troubled.IsZero() || r.Clock.Since(known.troubled) < held {
+	if known.troubled.IsZero() || c.Clock.Since(known.troubled) < held {
 		return []*member{with}
 	}
 	return signer.members
 }
 
 // holder returns the backend that says that it has begun with a request of which nothing is known, as after a restart.
-func (r *Reconciler) holder(ctx context.Context, req csr.Request, signer *Signer, known *record) *member {
+func (c *Core) holder(ctx context.Context, req csr.Request, signer *Signer, known *record) *member {
 	if len(signer.members) < 2 || len(known.again) > 0 {
 		return nil
 	}
@@ -125,19 +133,22 @@ func (r *Reconciler) holder(ctx context.Context, req csr.Request, signer *Signer
 }
 
 // askOne asks one backend, if it is its time, and notes what came of it.
-func (r *Reconciler) askOne(ctx context.Context, req csr.Request, signer *Signer, m *member, known *record) (issuance, error) {
-	now := r.Clock.Now()
+func (c *Core) askOne(ctx context.Context, req csr.Request, signer *Signer, m *member, known *record) (Issuance, error) {
+	now := c.Clock.Now()
+	if p, ok := m.backend.(PodSigner); req.ForPod && (!ok || !p.SignsPods()) {
+		return Issuance{}, &RequestError{Err: errors.New("it cannot sign certificates of pods that kubelets ask for, as there is no PKCS #10 request to forward")}
+	}
 	if a, ok := known.again[m]; ok && now.Before(a.next) {
-		return issuance{}, &RequestError{Err: fmt.Errorf("not asked again before %s: %v", a.next.UTC().Format(time.RFC3339), a.err)} //nolint:errorlint // not wrapped: what it said then is no verdict now
+		return Issuance{}, &RequestError{Err: fmt.Errorf("not asked again before %s: %v", a.next.UTC().Format(time.RFC3339), a.err)} //nolint:errorlint // not wrapped: what it said then is no verdict now
 	}
 	chain, err := m.sign(ctx, req)
-	r.Metrics.called(signer.signerName, m.name, err, r.Clock.Since(now))
+	c.Metrics.called(signer.signerName, m.name, err, c.Clock.Since(now))
 	var pending *PendingError
 	var own *RequestError
 	switch {
 	case err == nil:
-		issued := issuance{chain, m.advice(ctx, chain[0])}
-		known.signed(m, issued)
+		issued := Issuance{chain, m.advice(ctx, chain[0])}
+		known.signed(m, issued, now)
 		return issued, nil
 	case errors.As(err, &pending):
 		known.with, known.troubled = m, time.Time{}
@@ -147,14 +158,14 @@ func (r *Reconciler) askOne(ctx context.Context, req csr.Request, signer *Signer
 		known.troubled = now
 	}
 	if errors.Is(err, errUnanchored) {
-		r.Registry.look(signer.name)
+		c.Registry.look(signer.name)
 	}
-	return issuance{}, err
+	return Issuance{}, err
 }
 
 // later turns the troubles of all backends that were asked into the one of the request, and says when it is tried again if the usual
 // backoff would be too rare, or too often.
-func (r *Reconciler) later(troubles []trouble, known *record) error {
+func (c *Core) later(troubles []trouble, known *record) error {
 	all := make([]error, 0, len(troubles))
 	busy, quiet, own := false, true, true
 	for _, t := range troubles {
@@ -180,7 +191,7 @@ func (r *Reconciler) later(troubles []trouble, known *record) error {
 		known.waits++
 		return &laterError{after: wait.Jitter(after, 1), quiet: quiet, error: err}
 	case own:
-		return &laterError{after: known.next(r.Clock.Now()), error: err}
+		return &laterError{after: known.next(c.Clock.Now()), error: err}
 	}
 	return err
 }

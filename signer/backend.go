@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 )
 
@@ -42,6 +43,35 @@ type TrustAnchorer interface {
 // Expirer is a Backend that knows when the CA certificate that it signs with expires.
 type Expirer interface {
 	NotAfter(ctx context.Context) (time.Time, error)
+}
+
+// Rotator is a Backend that says what CA certificate it signs with, and may replace its root by another one in phases. Rotate takes the
+// one step that is due, if there is one, and says where that leads to, as far as it is known also if there is an error. Only the
+// one process that leads calls it.
+type Rotator interface {
+	Rotate(ctx context.Context, ask Rotation) (Rotated, error)
+}
+
+// Rotation is what a Rotator is told of its Signer.
+type Rotation struct {
+	// Annotations of the Signer, by which people speak to its backends.
+	Annotations map[string]string
+	// MaxDuration is the longest lifetime that the Signer grants.
+	MaxDuration time.Duration
+	// Published returns the trust bundle as it is in the cluster now.
+	Published func(ctx context.Context) ([]*x509.Certificate, error)
+}
+
+// Rotated is what a Rotator says of its CA.
+type Rotated struct {
+	// Issuer is the CA certificate that signs.
+	Issuer *x509.Certificate
+	// Rotation says how far the replacement of the root is; nil while none is under way.
+	Rotation *v1alpha1.Rotation
+	// Changed is true if a step was taken.
+	Changed bool
+	// Next is when another step may be due; zero if that is not known.
+	Next time.Time
 }
 
 // Holder is a Backend that can tell, without asking its server, whether it has begun with a request, such as by an order that it

@@ -126,7 +126,7 @@ func (tr *traffic) request(t *testing.T, signerName string, req csr.Request, i i
 		if err == nil {
 			break
 		}
-		if refused := (*refusal)(nil); errors.As(err, &refused) {
+		if refused := (*Refusal)(nil); errors.As(err, &refused) {
 			t.Errorf("trouble became a verdict: %v", err)
 			return
 		}

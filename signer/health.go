@@ -37,6 +37,9 @@ type known struct {
 	anchorsErr error
 	// warning is what a person should look at although the backend signs.
 	warning error
+	// rotated is what the backend last said of its CA, rotateErr why it could not take a step now.
+	rotated   *Rotated
+	rotateErr error
 }
 
 // inspect asks the backend what CA it has and, if it is time for that, whether it can sign. What it knew before it knows until it is
@@ -48,7 +51,7 @@ func (m *member) inspect(ctx context.Context, before v1alpha1.BackendStatus, pub
 	both.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now := m.known.anchors; published && len(m.trusted) == 0 && len(now) > 0 && fingerprint(now[0]) == before.Root {
+	if now := m.known.anchors; published && len(m.trusted) == 0 && len(now) > 0 && Fingerprint(now[0]) == before.Root {
 		m.trusted = now // by whoever ran before
 	}
 }
@@ -106,7 +109,11 @@ func (m *member) learn(ctx context.Context) {
 var errStuck = errors.New("it has not answered what it was asked before")
 
 // aside asks the backend something beside signing, with its timeout. One that keeps no context is not asked without end.
-func aside[T any](ctx context.Context, m *member, ask func(context.Context) (T, error)) (answer T, err error) {
+func aside[T any](ctx context.Context, m *member, ask func(context.Context) (T, error)) (T, error) {
+	return asideFor(ctx, m, m.timeout, ask)
+}
+
+func asideFor[T any](ctx context.Context, m *member, limit time.Duration, ask func(context.Context) (T, error)) (answer T, err error) {
 	select {
 	case m.asides <- struct{}{}:
 	default:
@@ -117,7 +124,7 @@ func aside[T any](ctx context.Context, m *member, ask func(context.Context) (T, 
 		<-m.asides
 		return answer, err
 	}
-	return await(ctx, m.timeout, func() { <-m.asides; left() }, ask)
+	return await(ctx, limit, func() { <-m.asides; left() }, ask)
 }
 
 // anchors returns the trust anchors of the backend; none if nobody knows them.
@@ -169,9 +176,10 @@ func (m *member) status(before v1alpha1.BackendStatus, bundled, recent bool) (s 
 	if view.First && before.State == s.State && before.Since != nil {
 		s.Since = before.Since
 	}
+	m.caStatus(&s, before, now)
 	trusted, unpublished := m.verifyWith()
 	if unpublished == nil && len(trusted) > 0 {
-		s.Root = fingerprint(trusted[0])
+		s.Root = Fingerprint(trusted[0])
 		if !now.notAfter.IsZero() {
 			s.CANotAfter = &metav1.Time{Time: now.notAfter.Truncate(time.Second)} // as precise as the API keeps it
 		}
@@ -185,6 +193,8 @@ func (m *member) status(before v1alpha1.BackendStatus, bundled, recent bool) (s 
 		trouble = &CheckError{Reason: ReasonTrustNotPublished, Err: unpublished}
 	case now.warning != nil:
 		trouble = now.warning
+	case now.rotateErr != nil:
+		trouble = rotationTrouble(now.rotateErr)
 	case len(trusted) == 0 && bundled:
 		trouble = errNoAnchors
 	}
@@ -197,6 +207,14 @@ func (m *member) status(before v1alpha1.BackendStatus, bundled, recent bool) (s 
 	return s, view.State != breaker.Down && unpublished == nil, trouble
 }
 
+// rotationTrouble is a warning, with its own reason if it has one.
+func rotationTrouble(err error) error {
+	if check := (*CheckError)(nil); errors.As(err, &check) {
+		return err
+	}
+	return &CheckError{Reason: ReasonRotationTrouble, Err: err, Signs: true}
+}
+
 // reasonOf returns the reason of a condition for an error.
 func reasonOf(err error) string {
 	if check := (*CheckError)(nil); errors.As(err, &check) {
@@ -205,4 +223,5 @@ func reasonOf(err error) string {
 	return ReasonBackendNotReady
 }
 
-func fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
+// Fingerprint is the SHA-256 fingerprint of a certificate, in hexadecimal digits, by which a Signer's status and its annotations name CAs.
+func Fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }

@@ -96,14 +96,14 @@ func newWorld(t testing.TB, objects ...client.Object) *world {
 	w.clock = testingclock.NewFakePassiveClock(now)
 	metrics := NewMetrics(w.registry)
 	w.Reconciler = &Reconciler{
-		Client: c, Judge: judge.New(c, c, "cluster.local", "cluster.local"), Metrics: metrics, Clock: w.clock,
+		Client: c, Judge: judge.New(c, c, "cluster.local", "cluster.local"),
 		Teller: event.Teller{Client: c, Component: "certwright-signer", Instance: "pod-0", Clock: w.clock},
-		Registry: NewRegistry(c, func(config BackendConfig) (Backend, error) {
+		Core: &Core{Metrics: metrics, Clock: w.clock, Registry: NewRegistry(c, func(config BackendConfig) (Backend, error) {
 			if b := w.backends[config.Backend.Name]; b != nil {
 				return b, nil
 			}
 			return nil, fmt.Errorf("there is no backend %s", config.Backend.Name)
-		}, w.clock, metrics),
+		}, w.clock, metrics)},
 	}
 	return w
 }

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/csr"
 )
 
 const (
@@ -24,6 +26,9 @@ const (
 	// request's own: each attempt may buy a certificate.
 	firstAgain = time.Minute
 	lastAgain  = time.Hour
+	// freshFor is how long a chain for a pod may be written after it was signed: with MaxPodBackdate, and a clock that is off by four
+	// minutes, the API server's five are not over yet.
+	freshFor = 20 * time.Second
 	// held is how long a request waits for the backend that it is pending with while that is in trouble. After that another one may
 	// sign it, and what the first had begun may be paid for in vain.
 	held = 10 * time.Minute
@@ -42,9 +47,10 @@ func newMemory(clk clock.PassiveClock) *memory {
 
 // record is what is known of one request. It is used by the one worker that has the request.
 type record struct {
-	// chain is what was signed by a backend, in DER, and may not be written yet; renewAt is when to renew it.
+	// chain is what was signed by a backend at a time, in DER, and may not be written yet; renewAt is when to renew it.
 	chain   [][]byte
 	by      *member
+	at      time.Time
 	renewAt time.Time
 	// with is the backend that the request is pending with, troubled since when that cannot be asked.
 	with     *member
@@ -79,7 +85,7 @@ func (m *memory) keep(uid types.UID, r *record) { m.requests.Add(uid, r, remembe
 func (m *memory) written(uid types.UID) {
 	if found, ok := m.requests.Get(uid); ok {
 		r := found.(*record)
-		m.requests.Add(uid, &record{chain: r.chain, by: r.by, renewAt: r.renewAt, again: map[*member]attempt{}}, writtenFor)
+		m.requests.Add(uid, &record{chain: r.chain, by: r.by, at: r.at, renewAt: r.renewAt, again: map[*member]attempt{}}, writtenFor)
 	}
 }
 
@@ -97,10 +103,10 @@ func (m *memory) tell(uid types.UID) bool {
 func (m *memory) forget(uid types.UID) { m.requests.Remove(uid) }
 
 // signed remembers a chain.
-func (r *record) signed(by *member, issued issuance) {
-	r.chain, r.by, r.renewAt = nil, by, issued.renewAt
+func (r *record) signed(by *member, issued Issuance, now time.Time) {
+	r.chain, r.by, r.at, r.renewAt = nil, by, now, issued.RenewAt
 	r.with, r.troubled = nil, time.Time{}
-	for _, c := range issued.chain {
+	for _, c := range issued.Chain {
 		r.chain = append(r.chain, c.Raw)
 	}
 }
@@ -112,6 +118,22 @@ func (r *record) certificates() []*x509.Certificate {
 		chain = append(chain, &x509.Certificate{Raw: der}) // Verify parses it
 	}
 	return chain
+}
+
+// stale reports whether the API server may not take the chain any more, as its life has to begin when it is written.
+func (r *record) stale(req csr.Request, now time.Time) bool {
+	return req.ForPod && now.Sub(r.at) > freshFor
+}
+
+// rejected notes that the API server does not take what was signed for a request. Its backend is asked again after a pause, as each
+// attempt may buy a certificate.
+func (m *memory) rejected(uid types.UID, why error) {
+	if found, ok := m.requests.Get(uid); ok {
+		if r := found.(*record); r.by != nil {
+			r.failed(r.by, why, m.clock.Now())
+			r.chain, r.by = nil, nil
+		}
+	}
 }
 
 // failed notes that a backend could not sign this request for a reason of the request's own.

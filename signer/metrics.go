@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	certificatesv1 "k8s.io/api/certificates/v1"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer/breaker"
 )
 
@@ -21,6 +21,7 @@ type Metrics struct {
 	expiry   *prometheus.GaugeVec
 	up       *prometheus.GaugeVec
 	changes  *prometheus.CounterVec
+	phase    *prometheus.GaugeVec
 }
 
 // NewMetrics registers the signer's metrics.
@@ -28,7 +29,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "certwright_signer_requests_total",
-			Help: "Requests that the signer finished, by signerName and outcome (Issued, or the reason of the condition Failed).",
+			Help: "Requests that the signer finished, by signerName and outcome (Issued, or the reason of the condition Failed or Denied).",
 		}, []string{"signer", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "certwright_signer_issuance_seconds",
@@ -53,7 +54,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help: "Changes of a backend's state, by signerName, backend and what it became (Serving, Down, Probing).",
 		}, []string{"signer", "backend", "state"}),
 	}
-	registry.MustRegister(m.requests, m.seconds, m.calls, m.expiry, m.up, m.changes)
+	m.phase = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "certwright_signer_rotation_phase",
+		Help: "How far the replacement of a backend's root is: 0 for none under way, 1 for Publishing, 2 for Signing; by signerName and backend.",
+	}, []string{"signer", "backend"})
+	registry.MustRegister(m.requests, m.seconds, m.calls, m.expiry, m.up, m.changes, m.phase)
 	return m
 }
 
@@ -100,6 +105,7 @@ func (m *Metrics) backends(before, now *Signer) {
 	if before != nil {
 		for _, b := range before.members {
 			m.up.DeleteLabelValues(before.signerName, b.name)
+			m.phase.DeleteLabelValues(before.signerName, b.name)
 		}
 	}
 	if now != nil {
@@ -109,9 +115,9 @@ func (m *Metrics) backends(before, now *Signer) {
 	}
 }
 
-func (m *Metrics) issued(object *certificatesv1.CertificateSigningRequest, now time.Time) {
-	m.requests.WithLabelValues(object.Spec.SignerName, "Issued").Inc()
-	m.seconds.WithLabelValues(object.Spec.SignerName).Observe(now.Sub(object.CreationTimestamp.Time).Seconds())
+func (m *Metrics) issued(signerName string, took time.Duration) {
+	m.requests.WithLabelValues(signerName, "Issued").Inc()
+	m.seconds.WithLabelValues(signerName).Observe(took.Seconds())
 }
 
 func (m *Metrics) failed(signerName, reason string) {
@@ -120,6 +126,15 @@ func (m *Metrics) failed(signerName, reason string) {
 
 func (m *Metrics) caExpires(signerName string, at time.Time) {
 	m.expiry.WithLabelValues(signerName).Set(float64(at.Unix()))
+}
+
+// rotates notes how far the replacement of a backend's root is; nil for none.
+func (m *Metrics) rotates(signerName, backend string, rotation *v1alpha1.Rotation) {
+	phase := 0.0
+	if rotation != nil {
+		phase = map[v1alpha1.RotationPhase]float64{v1alpha1.RotationPublishing: 1, v1alpha1.RotationSigning: 2}[rotation.Phase]
+	}
+	m.phase.WithLabelValues(signerName, backend).Set(phase)
 }
 
 func (m *Metrics) forget(signerName string) { m.expiry.DeleteLabelValues(signerName) }

@@ -37,11 +37,12 @@ func (r *StatusReconciler) publish(ctx context.Context, signer *Signer, object *
 			return nil, &CheckError{Reason: ReasonTrustNotPublished, Err: fmt.Errorf("adding to the trust bundle: %w", err)}
 		}
 		if slices.ContainsFunc(lost, func(root string) bool {
-			return !slices.ContainsFunc(current, func(c *x509.Certificate) bool { return fingerprint(c) == root })
+			return !slices.ContainsFunc(current, func(c *x509.Certificate) bool { return Fingerprint(c) == root })
 		}) {
 			return nil, nil // what is missing is nowhere to be had
 		}
-		anchors = append(anchors, current...)
+		gone := slices.DeleteFunc(signer.gone(object.Status.Backends), func(root string) bool { return slices.Contains(lost, root) })
+		anchors = append(anchors, slices.DeleteFunc(current, func(c *x509.Certificate) bool { return slices.Contains(gone, Fingerprint(c)) })...)
 	}
 	if added := object.Spec.TrustBundle; len(anchors) == 0 && len(added.Additional) == 0 && !added.PublicRoots {
 		return nil, nil

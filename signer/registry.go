@@ -23,6 +23,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer/breaker"
+	"github.com/certwright/certwright/signer/podcert/naming"
 )
 
 // BackendConfig is all that a backend is made from.
@@ -61,8 +62,12 @@ type Signer struct {
 	signerName string
 	generation int64
 	limits     limits
+	pods       *naming.Template
 	members    []*member
 }
+
+// Pods says what those get whose kubelets ask; nil if the Signer does not sign for them.
+func (s *Signer) Pods() *naming.Template { return s.pods }
 
 // NewRegistry returns a registry that reads Signers from a cache with the index v1alpha1.IndexSignerName.
 func NewRegistry(reader client.Reader, newBackend NewBackend, clk clock.PassiveClock, metrics *Metrics) *Registry {
@@ -217,7 +222,9 @@ func (s *Signer) next(object *v1alpha1.Signer, by maker) (*Signer, error) {
 	}
 	compiled, list := compileLimits(object.Spec.Limits, spec.Child("limits"))
 	wrong(ReasonLimitsInvalid, list...)
-	made := &Signer{name: object.Name, signerName: object.Spec.SignerName, generation: object.Generation, limits: compiled}
+	pods, list := naming.Compile(object.Spec.PodCertificates, spec.Child("podCertificates"))
+	wrong(ReasonPodCertificatesInvalid, list...)
+	made := &Signer{name: object.Name, signerName: object.Spec.SignerName, generation: object.Generation, limits: compiled, pods: pods}
 	if len(object.Spec.Backends) == 0 {
 		wrong(ReasonBackendInvalid, field.Required(spec.Child("backends"), "at least one is needed"))
 	}

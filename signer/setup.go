@@ -37,7 +37,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		For(&certificatesv1.CertificateSigningRequest{}, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
 			return waits(o.(*certificatesv1.CertificateSigningRequest))
 		}))).
-		Watches(&v1alpha1.Signer{}, again, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, startsToServe))).
+		Watches(&v1alpha1.Signer{}, again, builder.WithPredicates(CanSignAnew())).
 		Watches(&v1alpha1.CertificatePolicy{}, again, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
@@ -50,6 +50,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 // waits reports whether a request is approved and not signed yet.
 func waits(o *certificatesv1.CertificateSigningRequest) bool {
 	return csr.IsApproved(o) && !csr.IsFinished(o)
+}
+
+// CanSignAnew lets those changes of Signers pass for which requests that wait should be looked at again.
+func CanSignAnew() predicate.Predicate {
+	return predicate.Or(predicate.GenerationChangedPredicate{}, startsToServe)
 }
 
 // startsToServe lets changes pass by which a Signer can sign that could not, and those of which backend is asked first.

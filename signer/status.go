@@ -28,16 +28,17 @@ import (
 
 // Reasons of a Signer's condition Ready and of its backends, besides those that backends give in a CheckError.
 const (
-	ReasonReady              = "Ready"
-	ReasonDegraded           = "Degraded"
-	ReasonSignerNameTaken    = "SignerNameTaken"
-	ReasonSignerNameReserved = "SignerNameReserved"
-	ReasonLimitsInvalid      = "LimitsInvalid"
-	ReasonBackendInvalid     = "BackendInvalid"
-	ReasonBackendNotReady    = "BackendNotReady"
-	ReasonTrustNotPublished  = "TrustBundleNotPublished"
-	ReasonNoTrustAnchors     = "NoTrustAnchors"
-	ReasonTrustIncomplete    = "TrustBundleIncomplete"
+	ReasonReady                  = "Ready"
+	ReasonDegraded               = "Degraded"
+	ReasonSignerNameTaken        = "SignerNameTaken"
+	ReasonSignerNameReserved     = "SignerNameReserved"
+	ReasonLimitsInvalid          = "LimitsInvalid"
+	ReasonPodCertificatesInvalid = "PodCertificatesInvalid"
+	ReasonBackendInvalid         = "BackendInvalid"
+	ReasonBackendNotReady        = "BackendNotReady"
+	ReasonTrustNotPublished      = "TrustBundleNotPublished"
+	ReasonNoTrustAnchors         = "NoTrustAnchors"
+	ReasonTrustIncomplete        = "TrustBundleIncomplete"
 )
 
 // Reasons of events about a Signer.
@@ -147,6 +148,7 @@ func (r *StatusReconciler) write(ctx context.Context, before, updated *v1alpha1.
 	}
 	r.remember(updated.UID, func(s *seen) { s.written = r.Clock.Now() })
 	for _, b := range updated.Status.Backends {
+		r.tellRotation(ctx, updated, statusOf(before.Status.Backends, b.Name), b)
 		was := statusOf(before.Status.Backends, b.Name).State
 		switch {
 		case b.State == v1alpha1.BackendDown && (was == v1alpha1.BackendServing || was == ""):
@@ -178,6 +180,7 @@ func (r *StatusReconciler) look(ctx context.Context, object *v1alpha1.Signer) (n
 	if !maps.Equal(annotated, object.Annotations) {
 		signer.expedite()
 	}
+	next = r.rotate(ctx, signer, object)
 	before, published := object.Status.Backends, object.Status.TrustBundle != ""
 	var all sync.WaitGroup
 	for _, m := range signer.members {
@@ -189,7 +192,6 @@ func (r *StatusReconciler) look(ctx context.Context, object *v1alpha1.Signer) (n
 	if err != nil {
 		return 0, ready, err
 	}
-	next = recheck
 	for _, m := range signer.members {
 		next = min(next, m.breaker.View().Next.Sub(r.Clock.Now()))
 	}

@@ -122,8 +122,8 @@ func TestReadySigner(t *testing.T) {
 		t.Errorf("caNotAfter is %v, want %s, the earlier of the two", status.CANotAfter, want)
 	}
 	if got, want := fmt.Sprint(status.Backends), fmt.Sprint([]v1alpha1.BackendStatus{
-		{Name: "first", State: v1alpha1.BackendServing, Since: since, Root: fingerprint(root.Certificate), CANotAfter: &metav1.Time{Time: late}},
-		{Name: "second", State: v1alpha1.BackendServing, Since: since, Root: fingerprint(stranger.Certificate), CANotAfter: &metav1.Time{Time: early.Truncate(time.Second)}},
+		{Name: "first", State: v1alpha1.BackendServing, Since: since, Root: Fingerprint(root.Certificate), CANotAfter: &metav1.Time{Time: late}},
+		{Name: "second", State: v1alpha1.BackendServing, Since: since, Root: Fingerprint(stranger.Certificate), CANotAfter: &metav1.Time{Time: early.Truncate(time.Second)}},
 	}); got != want {
 		t.Errorf("the backends are %s, want %s", got, want)
 	}

@@ -137,6 +137,23 @@ func verifyLifetime(leaf *x509.Certificate, req csr.Request, now time.Time) erro
 		return fmt.Errorf("the leaf expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
 	case leaf.NotAfter.After(now.Add(req.Duration + skew)):
 		return fmt.Errorf("the leaf is valid until %s, longer than the %s that were granted", leaf.NotAfter.UTC().Format(time.RFC3339), req.Duration)
+	case req.ForPod:
+		return verifyPodLifetime(leaf, req, now)
+	}
+	return nil
+}
+
+// verifyPodLifetime checks what the API server will, as far as that can be known: its clock is another one
+// (k8s.io/kubernetes/pkg/apis/certificates/validation, ValidatePodCertificateRequestStatusUpdate).
+func verifyPodLifetime(leaf *x509.Certificate, req csr.Request, now time.Time) error {
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	switch {
+	case leaf.NotBefore.Before(now.Add(-skew)):
+		return fmt.Errorf("the leaf is valid from %s on, and a pod's must begin when it is signed", leaf.NotBefore.UTC().Format(time.RFC3339))
+	case life > req.Duration:
+		return fmt.Errorf("the leaf lives for %s from its notBefore on, longer than the %s that were granted", life, req.Duration)
+	case life < csr.MinPodLifetime:
+		return fmt.Errorf("the leaf lives for %s, and a pod's must live for %s at least", life, csr.MinPodLifetime)
 	}
 	return nil
 }

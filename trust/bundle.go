@@ -30,6 +30,8 @@ type Bundle struct {
 	// PEM holds the certificates as CERTIFICATE blocks without headers. The same set always gives the same text. The one that
 	// expires last comes first, for readers that take only one.
 	PEM string
+	// Anchors are these certificates, in the same order.
+	Anchors []*x509.Certificate
 	// Warnings name the certificates that were left out, and why. Repeated ones are not mentioned.
 	Warnings []string
 }
@@ -66,6 +68,6 @@ func Assemble(anchors []*x509.Certificate, now time.Time) (Bundle, error) {
 	if text.Len() > maxBundleBytes {
 		return Bundle{}, fmt.Errorf("the %d trust anchors are %d bytes long: at most %d fit into a bundle", len(keep), text.Len(), maxBundleBytes)
 	}
-	b.PEM = text.String()
+	b.PEM, b.Anchors = text.String(), keep
 	return b, nil
 }

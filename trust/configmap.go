@@ -4,7 +4,6 @@
 package trust
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -13,7 +12,6 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -45,14 +43,16 @@ type ConfigMaps struct {
 	patience *patience
 
 	mu      sync.RWMutex
-	bundles map[string]mapped // by key of the ConfigMap
+	bundles map[string]mapped // by signerName
 	changed chan event.GenericEvent
 }
 
-// mapped is a bundle and the namespaces that have it.
+// mapped is a bundle in all formats that its Signer wants, and the namespaces that have it.
 type mapped struct {
-	text string
-	in   labels.Selector
+	text    string
+	formats []v1alpha1.TrustFormat
+	stores  map[string][]byte // by key of the ConfigMap
+	in      labels.Selector
 }
 
 // NewConfigMaps returns a publisher that reads Namespaces, Signers and ConfigMaps with a cached client. The cache should
@@ -72,21 +72,27 @@ func ConfigMapCache(namespace string) cache.ByObject {
 	}}
 }
 
-// Publish makes the bundle that of a Signer's signerName. The namespaces follow at once, but not before it returns. What was
-// published before stays if all bundles together do not fit into a ConfigMap.
+// Publish makes the bundle that of a Signer's signerName, in PEM and in the formats that the Signer wants. The namespaces follow at once,
+// but not before it returns. What was published before stays, in all formats, if all bundles together do not fit into a ConfigMap.
 func (p *ConfigMaps) Publish(_ context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error) {
-	key := v1alpha1.TrustConfigMapKey(signer.Spec.SignerName)
-	now := mapped{text: bundle.PEM}
+	signerName, now := signer.Spec.SignerName, mapped{text: bundle.PEM}
+	if some := signer.Spec.TrustBundle.ConfigMap; some != nil {
+		now.formats = some.Formats
+	}
 	if now.in, err = p.selector(signer); err != nil {
 		return "", err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before, known := p.bundles[key]; !known || before.text != now.text || !reflect.DeepEqual(before.in, now.in) {
-		if err := p.fits(key, now); err != nil {
+	before, known := p.bundles[signerName]
+	if !known || before.text != now.text || !slices.Equal(before.formats, now.formats) || !reflect.DeepEqual(before.in, now.in) {
+		if now.stores, err = truststores(signerName, bundle, now.formats); err != nil {
 			return "", err
 		}
-		p.bundles[key] = now
+		if err := p.fits(signerName, now); err != nil {
+			return "", err
+		}
+		p.bundles[signerName] = now
 		p.announce()
 	}
 	return "configmap/" + v1alpha1.TrustConfigMap, nil
@@ -109,26 +115,33 @@ func (p *ConfigMaps) selector(signer *v1alpha1.Signer) (labels.Selector, error) 
 }
 
 // fits returns an error if a bundle and those that a namespace may have beside it do not fit into a ConfigMap.
-func (p *ConfigMaps) fits(key string, b mapped) error {
-	size := 0
-	add := func(key string, b mapped) {
-		if _, selects := b.in.Requirements(); selects {
-			size += len(key) + len(b.text)
-		}
-	}
-	add(key, b)
+func (p *ConfigMaps) fits(signerName string, b mapped) error {
+	size := b.size()
 	if size == 0 {
 		return nil
 	}
 	for other, o := range p.bundles {
-		if other != key {
-			add(other, o)
+		if other != signerName {
+			size += o.size()
 		}
 	}
 	if size > maxBundleBytes {
-		return fmt.Errorf("with this bundle of %d bytes those of all Signers would be %d bytes long: at most %d fit into ConfigMap %s", len(b.text), size, maxBundleBytes, v1alpha1.TrustConfigMap)
+		return fmt.Errorf("with this bundle of %d bytes those of all Signers would be %d bytes long: at most %d fit into ConfigMap %s (formats and public roots take the most)",
+			b.size(), size, maxBundleBytes, v1alpha1.TrustConfigMap)
 	}
 	return nil
+}
+
+// size is how many bytes of a ConfigMap a bundle takes: none if no namespace is to have it.
+func (b mapped) size() int {
+	if _, selects := b.in.Requirements(); !selects {
+		return 0
+	}
+	size := len(b.text)
+	for _, store := range b.stores {
+		size += len(store)
+	}
+	return size
 }
 
 // Current returns the bundle of a signerName as it is in Certwright's own namespace, which only those can change who may change CAs.
@@ -145,7 +158,7 @@ func (p *ConfigMaps) Current(ctx context.Context, signerName string) (string, er
 func (p *ConfigMaps) Withdraw(_ context.Context, signerName string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.bundles, v1alpha1.TrustConfigMapKey(signerName))
+	delete(p.bundles, signerName)
 	p.announce()
 	return nil
 }
@@ -212,16 +225,16 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("listing Signers: %w", err)
 	}
 	p.mu.RLock()
-	want, owners := desired(p.bundles, signers.Items, &namespace, current.Data)
+	want := desired(p.bundles, signers.Items, &namespace, &current)
 	p.mu.RUnlock()
-	somebodys := !p.all && len(want) == 0 && !managedBy.AsSelector().Matches(labels.Set(current.Labels))
-	if somebodys || isRight(&current, want, owners) {
+	somebodys := !p.all && want.empty() && !managedBy.AsSelector().Matches(labels.Set(current.Labels))
+	if somebodys || want.is(&current) {
 		return reconcile.Result{}, nil
 	}
-	if wait := p.patience.wait(request.Name, fmt.Sprint(want, owners)); wait > 0 {
+	if wait := p.patience.wait(request.Name, want.String()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	if err := p.write(ctx, request.Name, &current, want, owners); err != nil && !comesBack(err) {
+	if err := p.write(ctx, request.Name, &current, want); err != nil && !comesBack(err) {
 		return reconcile.Result{}, fmt.Errorf("writing ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
 	}
 	return reconcile.Result{}, nil
@@ -233,56 +246,20 @@ func comesBack(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
-// desired returns what the ConfigMap should hold, and the Signers that it is for: what was published for those that exist, if the
-// namespace is to have it or has it already; and what is there for those of which nothing was published yet, such as right after a
-// start.
-func desired(bundles map[string]mapped, signers []v1alpha1.Signer, namespace *corev1.Namespace, current map[string]string) (map[string]string, []metav1.OwnerReference) {
-	want := map[string]string{}
-	var owners []metav1.OwnerReference
-	for i := range signers {
-		key := v1alpha1.TrustConfigMapKey(signers[i].Spec.SignerName)
-		text, there := current[key]
-		if b, known := bundles[key]; known && (there || b.in.Matches(labels.Set(namespace.Labels))) {
-			text = b.text
-		}
-		if text != "" {
-			want[key] = text
-			owners = append(owners, ownerReference(&signers[i]))
-		}
-	}
-	slices.SortFunc(owners, func(a, b metav1.OwnerReference) int { return cmp.Compare(a.Name, b.Name) })
-	return want, owners
-}
-
-// isRight reports whether the ConfigMap is as it should be: not there if there is nothing to publish.
-func isRight(current *corev1.ConfigMap, want map[string]string, owners []metav1.OwnerReference) bool {
-	if !exists(current) || len(want) == 0 {
-		return !exists(current) && len(want) == 0
-	}
-	return holds(current, want) && equality.Semantic.DeepEqual(current.OwnerReferences, owners)
-}
-
-func exists(current *corev1.ConfigMap) bool {
-	return current.UID != "" || current.ResourceVersion != ""
-}
-
-func holds(current *corev1.ConfigMap, want map[string]string) bool {
-	return maps.Equal(current.Data, want) && len(current.BinaryData) == 0
-}
-
-func (p *ConfigMaps) write(ctx context.Context, namespace string, current *corev1.ConfigMap, want map[string]string, owners []metav1.OwnerReference) error {
+func (p *ConfigMaps) write(ctx context.Context, namespace string, current *corev1.ConfigMap, want contents) error {
 	immutable := current.Immutable != nil && *current.Immutable
 	switch {
-	case exists(current) && (len(want) == 0 || immutable && !holds(current, want)):
+	case exists(current) && (want.empty() || immutable && !want.areIn(current)):
 		// An immutable one cannot be put right. Its deletion is an event that brings us back to create it.
 		return client.IgnoreNotFound(p.client.Delete(ctx, current, client.Preconditions{UID: &current.UID, ResourceVersion: &current.ResourceVersion}))
 	case exists(current):
 		updated := current.DeepCopy()
-		updated.Data, updated.BinaryData, updated.OwnerReferences = want, nil, owners
+		updated.Data, updated.BinaryData, updated.OwnerReferences = want.texts, want.stores, want.owners
 		return p.client.Update(ctx, updated)
 	}
 	return p.client.Create(ctx, &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.TrustConfigMap, Labels: maps.Clone(managedBy), OwnerReferences: owners},
-		Data:       want,
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.TrustConfigMap, Labels: maps.Clone(managedBy), OwnerReferences: want.owners},
+		Data:       want.texts,
+		BinaryData: want.stores,
 	})
 }

@@ -8,17 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/ability"
 )
 
 // Distribution is a way in which trust bundles reach the pods.
@@ -37,13 +34,6 @@ var ErrChanged = errors.New("the way in which trust bundles reach pods changed")
 // mounting is the first kubelet that mounts ClusterTrustBundles of version v1 (KEP-3257). An older one may serve v1beta1, if
 // it is told to, and leaves a pod that wants v1 waiting without end.
 var mounting = version.MajorMinor(1, 37)
-
-const (
-	// redetect is how often Watch looks again.
-	redetect = time.Minute
-	// nodesAtOnce bounds the memory that a look at the nodes takes.
-	nodesAtOnce = 500
-)
 
 // ParseDistribution reads the value of a flag.
 func ParseDistribution(s string) (Distribution, error) {
@@ -69,9 +59,7 @@ func (c Choice) String() string {
 }
 
 // Discovery is the part of client-go's discovery.DiscoveryInterface that a Detector needs.
-type Discovery interface {
-	ServerResourcesForGroupVersion(groupVersion string) (*metav1.APIResourceList, error)
-}
+type Discovery = ability.Discovery
 
 // Detector finds out how trust bundles reach the pods of a cluster. All components must ask it in the same way, so that one
 // mounts what the other publishes.
@@ -93,12 +81,13 @@ func (d Detector) Detect(ctx context.Context) (Choice, error) {
 	if d.Want == DistributedConfigMap {
 		return configMaps, nil
 	}
+	cluster := ability.Cluster{API: d.API, Nodes: d.Nodes}
 	versions := []string{certificatesv1.SchemeGroupVersion.Version}
 	if d.Want == DistributedClusterTrustBundle {
 		versions = append(versions, certificatesv1beta1.SchemeGroupVersion.Version)
 	}
 	for _, v := range versions {
-		served, err := d.serves(v)
+		served, err := cluster.Serves(certificatesv1.GroupName+"/"+v, "clustertrustbundles")
 		if err != nil {
 			return Choice{}, err
 		}
@@ -106,8 +95,13 @@ func (d Detector) Detect(ctx context.Context) (Choice, error) {
 			continue
 		}
 		if d.Want == Auto {
-			if able, err := d.everyKubeletMounts(ctx); err != nil || !able {
-				return configMaps, err
+			able, err := cluster.EveryKubelet(ctx, mounting)
+			if err != nil {
+				return Choice{}, fmt.Errorf("finding out how trust bundles reach pods (the trust distributions %q and %q do without): %w",
+					DistributedClusterTrustBundle, DistributedConfigMap, err)
+			}
+			if !able {
+				return configMaps, nil
 			}
 		}
 		return Choice{Distribution: DistributedClusterTrustBundle, Version: v}, nil
@@ -122,54 +116,5 @@ func (d Detector) Detect(ctx context.Context) (Choice, error) {
 // runs was built for that one, so the process should end and begin anew. Trouble changes nothing. It returns nil when the
 // context ends.
 func (d Detector) Watch(ctx context.Context, before Choice) error {
-	ticker := d.Clock.NewTicker(redetect)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C():
-		}
-		now, err := d.Detect(ctx)
-		switch {
-		case err != nil:
-			ctrl.LoggerFrom(ctx).Error(err, "looking whether trust bundles still reach pods in the same way")
-		case now != before:
-			return fmt.Errorf("%w from %s to %s: restarting", ErrChanged, before, now)
-		}
-	}
-}
-
-// serves reports whether the API server serves ClusterTrustBundles of a version.
-func (d Detector) serves(version string) (bool, error) {
-	list, err := d.API.ServerResourcesForGroupVersion(certificatesv1.GroupName + "/" + version)
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("asking the API server for its resources of %s/%s: %w", certificatesv1.GroupName, version, err)
-	}
-	return slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == "clustertrustbundles" }), nil
-}
-
-// everyKubeletMounts reports whether there are nodes, and the kubelets of all of them are known to mount ClusterTrustBundles.
-func (d Detector) everyKubeletMounts(ctx context.Context) (bool, error) {
-	some, next := false, ""
-	for {
-		var nodes corev1.NodeList
-		if err := d.Nodes.List(ctx, &nodes, client.Limit(nodesAtOnce), client.Continue(next)); err != nil {
-			return false, fmt.Errorf("listing nodes to see whether their kubelets mount ClusterTrustBundles (choose the trust distribution %q or %q to do without): %w",
-				DistributedClusterTrustBundle, DistributedConfigMap, err)
-		}
-		for i := range nodes.Items {
-			kubelet, err := version.ParseGeneric(nodes.Items[i].Status.NodeInfo.KubeletVersion)
-			if err != nil || !kubelet.AtLeast(mounting) {
-				return false, nil //nolint:nilerr // a version that says nothing is not one that mounts
-			}
-			some = true
-		}
-		if next = nodes.Continue; next == "" {
-			return some, nil
-		}
-	}
+	return ability.Watch(ctx, d.Clock, before, d.Detect, ErrChanged)
 }

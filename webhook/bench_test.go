@@ -45,7 +45,7 @@ func BenchmarkPatch(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := patchSpec(seen.Spec, original.Spec, mutated.Spec); err != nil {
+		if _, err := patch(seen, original, mutated); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -20,15 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/certwright/certwright/webhook/annotation"
-)
-
-const (
-	// servicesTimeout bounds the look-up of Services; the API server waits ten
-	// seconds for the whole answer.
-	servicesTimeout = 5 * time.Second
-	// servicesPage is how many of them are read at a time, however many a namespace
-	// has.
-	servicesPage = 100
 )
 
 // Outcomes of an admission request, as counted by the metric.
@@ -42,22 +32,22 @@ const (
 // and has no side effects, so a dry run is answered like any other request.
 type Handler struct {
 	mutator  Mutator
-	services client.Reader
+	cluster  client.Reader
 	clock    clock.PassiveClock
 	duration prometheus.Histogram
 	answers  *prometheus.CounterVec
 }
 
-// NewHandler returns a Handler that looks up Services with the given reader,
-// which should not be a cache, and registers its metrics.
-func NewHandler(mutator Mutator, services client.Reader, c clock.PassiveClock, registerer prometheus.Registerer) (*Handler, error) {
+// NewHandler returns a Handler that looks up Services and Signers with the given
+// reader, which should not be a cache, and registers its metrics.
+func NewHandler(mutator Mutator, cluster client.Reader, c clock.PassiveClock, registerer prometheus.Registerer) (*Handler, error) {
 	if err := mutator.Validate(); err != nil {
 		return nil, err
 	}
 	h := &Handler{
-		mutator:  mutator,
-		services: services,
-		clock:    c,
+		mutator: mutator,
+		cluster: cluster,
+		clock:   c,
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "certwright", Subsystem: "webhook", Name: "admission_duration_seconds",
 			Help:    "Time to answer an admission request for a pod, in seconds.",
@@ -110,8 +100,8 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err), err
 	}
-	if _, asks := seen.Metadata.Annotations[annotation.AutoTLS]; !asks {
-		return admission.Allowed("the pod does not ask for a certificate"), nil
+	if !seen.asks() {
+		return admission.Allowed("the pod does not ask for a certificate or a trust bundle"), nil
 	}
 	if err := seen.checkSize(); err != nil {
 		return admission.Response{}, err
@@ -128,39 +118,9 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 	if err := h.mutator.Mutate(mutated, facts); err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
-	operations, err := patchSpec(seen.Spec, pod.Spec, mutated.Spec)
+	operations, err := patch(seen, &pod, mutated)
 	if err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
 	return admission.Patched("", operations...), nil
-}
-
-// gather looks up the Services that select the pod, unless it brings its own DNS
-// names. More than maxServices are too many, and no more are read.
-func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string) (Facts, error) {
-	facts := Facts{Namespace: namespace}
-	if _, explicit := pod.Annotations[annotation.DNSNames]; explicit {
-		return facts, nil
-	}
-	// The server's context ends when the process is told to stop, but requests under way are still answered then.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), servicesTimeout)
-	defer cancel()
-	for next := ""; ; {
-		var page corev1.ServiceList
-		err := h.services.List(ctx, &page, client.InNamespace(namespace), client.Limit(servicesPage), client.Continue(next))
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return Facts{}, annotation.Refusal{fmt.Sprintf("the Services of namespace %s, which give it its DNS names, take more than %d bytes for %d of them: name those to ask for in annotation %s",
-				namespace, tooLarge.Limit, servicesPage, annotation.DNSNames)}
-		} else if err != nil {
-			return Facts{}, fmt.Errorf("looking up the Services of namespace %s, which give the pod its DNS names: %w; try again", namespace, err)
-		}
-		for i := range page.Items {
-			if selects(&page.Items[i], pod) {
-				facts.Services = append(facts.Services, page.Items[i])
-			}
-		}
-		if next = page.Continue; next == "" || len(facts.Services) > maxServices {
-			return facts, nil
-		}
-	}
 }

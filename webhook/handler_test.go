@@ -169,7 +169,7 @@ func TestHandler(t *testing.T) {
 		"without a name": {pod: newPod(labelled, func(pod *corev1.Pod) { pod.Name, pod.GenerateName = "", "web-" }), outcome: outcomeAllowed, code: 200, patched: true},
 		"does not ask": {
 			pod:     newPod(func(pod *corev1.Pod) { pod.Annotations = map[string]string{annotation.DNSNames: "?"} }),
-			outcome: outcomeAllowed, code: 200, message: "the pod does not ask for a certificate",
+			outcome: outcomeAllowed, code: 200, message: "the pod does not ask for a certificate or a trust bundle",
 		},
 		"update": {
 			pod: newPod(), request: func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Update },
@@ -181,7 +181,7 @@ func TestHandler(t *testing.T) {
 		},
 		"refused": {
 			pod: newPod(annotate(annotation.Delivery, "secret-value")), outcome: outcomeRefused, code: 403,
-			message: `this pod cannot get a certificate: annotation certwright.dev/delivery: "secret-value" is not allowed, use auto, agent or init`,
+			message: `this pod cannot get a certificate: annotation certwright.dev/delivery: "secret-value" is not allowed, use auto, agent, init or kubelet`,
 		},
 		"Services unknown": {
 			pod: newPod(), list: down, outcome: outcomeError, code: 500,
@@ -229,7 +229,7 @@ func TestHandler(t *testing.T) {
 func TestHandlerTimeout(t *testing.T) {
 	h := newHook(t, func(ctx context.Context, _ *corev1.ServiceList, _ *client.ListOptions) error {
 		deadline, ok := ctx.Deadline()
-		if !ok || time.Until(deadline) > servicesTimeout {
+		if !ok || time.Until(deadline) > gatherTimeout {
 			t.Errorf("deadline %s, %t", deadline, ok)
 		}
 		return context.DeadlineExceeded

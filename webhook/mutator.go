@@ -12,12 +12,22 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/trust"
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
-// Mutator puts the agent into the pods that ask. All fields are required.
+// What pods hold of ours.
+const (
+	// AgentContainer is the name of the agent's init container.
+	AgentContainer = inject.AgentContainer
+	// SharedGroup is the group by which the pod's containers may read the key.
+	SharedGroup = inject.SharedGroup
+)
+
+// Mutator changes the pods that ask. All fields but the last are required.
 type Mutator struct {
 	// AgentImage is the image of the agent's container.
 	AgentImage string
@@ -25,8 +35,10 @@ type Mutator struct {
 	TrustDomain string
 	// ClusterDomain is the DNS domain of the cluster, such as cluster.local.
 	ClusterDomain string
-	// Trust says where the agent finds the trust bundle: not trust.Auto.
+	// Trust says where trust bundles are: not trust.Auto.
 	Trust trust.Distribution
+	// PodCertificates says what kubelets can do.
+	PodCertificates ability.PodCertificates
 }
 
 // Validate checks the fields, so that a mistake shows when the webhook starts
@@ -45,7 +57,7 @@ func (m Mutator) Validate() error {
 	return nil
 }
 
-// Mutate changes a pod that asks into one that gets its certificate. An error
+// Mutate changes a pod that asks into one that gets what it asks for. An error
 // leaves the pod as it was; it is an annotation.Refusal when the author of the pod
 // can mend it. Applied to its own result, Mutate changes nothing.
 func (m Mutator) Mutate(pod *corev1.Pod, in Facts) error {
@@ -57,30 +69,58 @@ func (m Mutator) Mutate(pod *corev1.Pod, in Facts) error {
 	refusal = append(refusal, checkPod(pod)...)
 	if err == nil {
 		refusal = append(refusal, checkContainers(pod, ask)...)
+		var problems annotation.Refusal
+		ask.Delivery, problems = m.choose(pod, ask, in)
+		refusal = append(refusal, problems...)
 	}
 	if refusal != nil {
 		return refusal
 	}
-	config, err := m.config(pod, ask, in)
+	parts, err := m.parts(pod, ask, in)
 	if err != nil {
 		return err
 	}
-	return m.inject(pod, ask, config)
+	if refusal := checkMounts(pod, ask, parts.Paths()); refusal != nil {
+		return refusal
+	}
+	parts.Put(pod)
+	pod.Annotations[annotation.DeliveredBy] = string(ask.Delivery)
+	return nil
 }
 
-// config is what the agent gets to know.
-func (m Mutator) config(pod *corev1.Pod, ask annotation.Ask, in Facts) (agent.Config, error) {
+// parts are what the pod gets, once it is known who delivers.
+func (m Mutator) parts(pod *corev1.Pod, ask annotation.Ask, in Facts) (inject.Parts, error) {
+	injector := inject.Injector{AgentImage: m.AgentImage, Trust: m.Trust}
+	if ask.Delivery == annotation.DeliveryKubelet {
+		return injector.Kubelet(pod, ask), nil
+	}
+	var config agent.Config
+	if !ask.TrustOnly() {
+		var err error
+		if config, err = m.certificate(pod, ask, in); err != nil {
+			return inject.Parts{}, err
+		}
+	}
+	inject.Configure(&config, ask)
+	if err := config.Validate(); err != nil {
+		return inject.Parts{}, fmt.Errorf("configuring the agent: %w", err)
+	}
+	return injector.Agent(pod, ask, config)
+}
+
+// certificate is what the agent gets to know about the certificate.
+func (m Mutator) certificate(pod *corev1.Pod, ask annotation.Ask, in Facts) (agent.Config, error) {
 	config := agent.Config{
-		SignerName:      ask.SignerName,
-		DNSNames:        ask.DNSNames,
-		URIs:            ask.URIs,
-		IPAddresses:     ask.IPAddresses,
-		Usages:          ask.Usages,
-		Duration:        agent.Duration(ask.Duration),
-		KeyAlgorithm:    ask.KeyAlgorithm,
-		Directory:       agentDirectory,
-		TrustBundleFile: path.Join(trustDirectory, trustFile),
-		Once:            ask.Delivery == annotation.DeliveryInit,
+		SignerName:   ask.SignerName,
+		DNSNames:     ask.DNSNames,
+		URIs:         ask.URIs,
+		IPAddresses:  ask.IPAddresses,
+		Usages:       ask.Usages,
+		Duration:     agent.Duration(ask.Duration),
+		KeyAlgorithm: ask.KeyAlgorithm,
+	}
+	if config.Usages == nil {
+		config.Usages = annotation.DefaultUsages(ask.KeyAlgorithm)
 	}
 	if config.DNSNames == nil {
 		names, err := m.defaultDNSNames(pod, in)
@@ -93,14 +133,14 @@ func (m Mutator) config(pod *corev1.Pod, ask annotation.Ask, in Facts) (agent.Co
 		config.URIs = []string{m.defaultURI(pod, in)}
 	}
 	if len(config.DNSNames)+len(config.URIs)+len(config.IPAddresses) == 0 {
-		return agent.Config{}, annotation.Refusal{fmt.Sprintf("annotations %s, %s, %s: all of them ask for none, ask for at least one name or leave one of the first two out for its default",
-			annotation.DNSNames, annotation.URIs, annotation.IPAddresses)}
-	}
-	if err := config.Validate(); err != nil {
-		return agent.Config{}, fmt.Errorf("configuring the agent: %w", err)
+		return agent.Config{}, annotation.Refusal{noNames}
 	}
 	return config, nil
 }
+
+// noNames is why a pod is refused that asks for a certificate of nothing.
+const noNames = "annotations " + annotation.DNSNames + ", " + annotation.URIs + ", " + annotation.IPAddresses +
+	": all of them ask for none, ask for at least one name or leave one of the first two out for its default"
 
 // checkPod finds what keeps any pod from getting a certificate.
 func checkPod(pod *corev1.Pod) (refusal annotation.Refusal) {
@@ -121,20 +161,11 @@ func checkPod(pod *corev1.Pod) (refusal annotation.Refusal) {
 	return refusal
 }
 
-// checkContainers finds what is wrong between the ask and the pod's containers.
+// checkContainers finds names of containers that the pod does not have.
 func checkContainers(pod *corev1.Pod, ask annotation.Ask) (refusal annotation.Refusal) {
 	var names []string
-	for c := range workloadContainers(pod) {
+	for c := range inject.Workload(pod) {
 		names = append(names, c.Name)
-		if ask.Containers != nil && !slices.Contains(ask.Containers, c.Name) {
-			continue
-		}
-		for _, mount := range c.VolumeMounts {
-			if !isOurVolume(mount.Name) && within(mount.MountPath, ask.MountPath) {
-				refusal.Addf("container %s mounts volume %s at %s, where the certificate belongs: set annotation %s to another path or list other containers in %s",
-					annotation.Shorten(c.Name), annotation.Shorten(mount.Name), annotation.Shorten(mount.MountPath), annotation.MountPath, annotation.Containers)
-			}
-		}
 	}
 	allowed := "names of the pod's containers: " + annotation.Shorten(strings.Join(names, ", "))
 	for _, name := range ask.Containers {
@@ -145,18 +176,24 @@ func checkContainers(pod *corev1.Pod, ask annotation.Ask) (refusal annotation.Re
 	return refusal
 }
 
-// workloadContainers yields the pod's init containers and containers, without
-// the agent.
-func workloadContainers(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
-	return func(yield func(*corev1.Container) bool) {
-		for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-			for i := range list {
-				if list[i].Name != AgentContainer && !yield(&list[i]) {
-					return
-				}
+// checkMounts finds volumes of the pod where ours belong.
+func checkMounts(pod *corev1.Pod, ask annotation.Ask, directories []string) (refusal annotation.Refusal) {
+	setting := annotation.MountPath
+	if ask.TrustOnly() {
+		setting = annotation.TrustMountPath
+	}
+	for c := range inject.Workload(pod) {
+		if !inject.Selected(c, ask.Containers) {
+			continue
+		}
+		for _, mount := range c.VolumeMounts {
+			if !inject.IsOurVolume(mount.Name) && slices.ContainsFunc(directories, func(directory string) bool { return within(mount.MountPath, directory) }) {
+				refusal.Addf("container %s mounts volume %s at %s, where the certificate belongs: set annotation %s to another path or list other containers in %s",
+					annotation.Shorten(c.Name), annotation.Shorten(mount.Name), annotation.Shorten(mount.MountPath), setting, annotation.Containers)
 			}
 		}
 	}
+	return refusal
 }
 
 // within tells whether name is dir or below it.

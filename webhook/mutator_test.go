@@ -156,7 +156,7 @@ func TestMutateRefuses(t *testing.T) {
 			func(pod *corev1.Pod) { annotate(annotation.URIs, "")(pod); annotate(annotation.DNSNames, "")(pod) },
 			"annotations certwright.dev/dns-names, certwright.dev/uris, certwright.dev/ip-addresses: all of them ask for none, ask for at least one name or leave one of the first two out for its default",
 		},
-		"bad annotation": {annotate(annotation.Delivery, "x"), `annotation certwright.dev/delivery: "x" is not allowed, use auto, agent or init`},
+		"bad annotation": {annotate(annotation.Delivery, "x"), `annotation certwright.dev/delivery: "x" is not allowed, use auto, agent, init or kubelet`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := newPod(test.change)

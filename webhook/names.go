@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/webhook/annotation"
 )
 
@@ -24,6 +25,9 @@ type Facts struct {
 	// Services of that namespace, at least those that select the pod, or more than
 	// maxServices of them.
 	Services []corev1.Service
+	// Signer that has the signerName, nil for none. It matters only where kubelets
+	// may deliver.
+	Signer *v1alpha1.Signer
 }
 
 // defaultDNSNames are the names of the Services that select the pod, and the

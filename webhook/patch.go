@@ -10,13 +10,33 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"github.com/certwright/certwright/webhook/annotation"
 )
+
+// deliveredBy points to the one annotation that we write (RFC 6901, section 3, has
+// ~1 for the slash).
+var deliveredBy = "/metadata/annotations/" + strings.ReplaceAll(annotation.DeliveredBy, "/", "~1")
+
+// patch returns the operations that turn the pod as it came, which was decoded as
+// original, into mutated.
+func patch(came outline, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchOperation, error) {
+	operations, err := patchSpec(came.Spec, original.Spec, mutated.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if by := mutated.Annotations[annotation.DeliveredBy]; by != original.Annotations[annotation.DeliveredBy] {
+		operations = append(operations, jsonpatch.NewOperation("add", deliveredBy, by))
+	}
+	return operations, nil
+}
 
 // patchSpec returns the operations that turn a pod with the spec raw, which was
 // decoded as original, into one with the spec mutated.
@@ -78,6 +98,11 @@ func replaceChanged(pod, result []byte) ([]jsonpatch.JsonPatchOperation, error) 
 		if !reflect.DeepEqual(before.Spec[field], after.Spec[field]) {
 			// RFC 6902, section 4.1: "add" replaces what is there.
 			operations = append(operations, jsonpatch.NewOperation("add", "/spec/"+field, after.Spec[field]))
+		}
+	}
+	for _, field := range slices.Sorted(maps.Keys(before.Spec)) {
+		if _, left := after.Spec[field]; !left {
+			operations = append(operations, jsonpatch.NewOperation("remove", "/spec/"+field, nil))
 		}
 	}
 	return operations, nil

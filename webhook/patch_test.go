@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"sigs.k8s.io/yaml"
 
+	"github.com/certwright/certwright/ability"
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/trust"
 )
 
@@ -29,27 +31,39 @@ var testMutator = Mutator{
 	Trust:         trust.DistributedClusterTrustBundle,
 }
 
-// readInput reads a pod, and the Services after it, from a file of YAML documents.
-func readInput(t *testing.T, file string) (raw []byte, services []corev1.Service) {
+// input is a pod, and what the cluster has.
+type input struct {
+	raw   []byte
+	facts Facts
+}
+
+// readInput reads a pod, and the Services and the Signer after it, from a file of YAML documents.
+func readInput(t *testing.T, file string) input {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	in := input{facts: shop}
 	for i, document := range strings.Split(string(data), "\n---\n") {
 		if i == 0 {
-			if raw, err = yaml.YAMLToJSON([]byte(document)); err != nil {
+			if in.raw, err = yaml.YAMLToJSON([]byte(document)); err != nil {
 				t.Fatal(err)
 			}
 			continue
 		}
-		var service corev1.Service
-		if err := yaml.UnmarshalStrict([]byte(document), &service); err != nil {
+		if strings.Contains(document, "\nkind: Signer\n") {
+			in.facts.Signer = &v1alpha1.Signer{}
+			err = yaml.UnmarshalStrict([]byte(document), in.facts.Signer)
+		} else {
+			in.facts.Services = append(in.facts.Services, corev1.Service{})
+			err = yaml.UnmarshalStrict([]byte(document), &in.facts.Services[len(in.facts.Services)-1])
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		services = append(services, service)
 	}
-	return raw, services
+	return in
 }
 
 func decodePod(t testing.TB, raw []byte) *corev1.Pod {
@@ -63,7 +77,7 @@ func decodePod(t testing.TB, raw []byte) *corev1.Pod {
 
 // apply mutates the pod in raw and applies the patch with the library that the
 // API server uses.
-func apply(t testing.TB, m Mutator, raw []byte, in Facts) (patch, result []byte) {
+func apply(t testing.TB, m Mutator, raw []byte, in Facts) (encoded, result []byte) {
 	t.Helper()
 	original := decodePod(t, raw)
 	mutated := original.DeepCopy()
@@ -74,28 +88,29 @@ func apply(t testing.TB, m Mutator, raw []byte, in Facts) (patch, result []byte)
 	if err != nil {
 		t.Fatal(err)
 	}
-	operations, err := patchSpec(seen.Spec, original.Spec, mutated.Spec)
+	operations, err := patch(seen, original, mutated)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if patch, err = json.Marshal(operations); err != nil {
+	if encoded, err = json.Marshal(operations); err != nil {
 		t.Fatal(err)
 	}
 	if operations == nil {
 		return nil, raw
 	}
-	decoded, err := jsonpatch.DecodePatch(patch)
+	decoded, err := jsonpatch.DecodePatch(encoded)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if result, err = decoded.Apply(raw); err != nil {
 		t.Fatal(err)
 	}
-	return patch, result
+	return encoded, result
 }
 
-// TestGolden shows what becomes of typical pods: testdata/NAME.yaml holds the pod
-// and the Services of its namespace, NAME.patch.yaml the patch.
+// TestGolden shows what becomes of typical pods: testdata/NAME.yaml holds the pod,
+// the Services of its namespace and its Signer, NAME.patch.yaml the patch. Where
+// there is a Signer, kubelets can do what it says.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -111,9 +126,11 @@ func TestGolden(t *testing.T) {
 			if strings.HasPrefix(name, "configmap-") {
 				m.Trust = trust.DistributedConfigMap
 			}
-			raw, services := readInput(t, file)
-			facts := Facts{Namespace: "shop", Services: services}
-			patch, result := apply(t, m, raw, facts)
+			in := readInput(t, file)
+			if in.facts.Signer != nil {
+				m.PodCertificates = ability.PodCertificates{Version: "v1", EveryKubelet: true}
+			}
+			patch, result := apply(t, m, in.raw, in.facts)
 			got := []byte("# nothing to change\n")
 			if patch != nil {
 				if got, err = yaml.JSONToYAML(patch); err != nil {
@@ -133,7 +150,7 @@ func TestGolden(t *testing.T) {
 			if string(got) != string(want) {
 				t.Errorf("the patch differs from %s; look at the difference, and run the test with -update if it is meant:\n%s", golden, got)
 			}
-			if again, _ := apply(t, m, result, facts); again != nil {
+			if again, _ := apply(t, m, result, in.facts); again != nil {
 				t.Errorf("a second visit changes the pod again: %s", again)
 			}
 		})

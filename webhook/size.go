@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
 const (
@@ -62,6 +62,14 @@ func readOutline(pod []byte) (o outline, err error) {
 	return o, nil
 }
 
+// asks tells whether the pod wants anything of Certwright: the match conditions of the
+// webhook's configuration.
+func (o outline) asks() bool {
+	_, certificate := o.Metadata.Annotations[annotation.AutoTLS]
+	_, bundles := o.Metadata.Annotations[annotation.Trust]
+	return certificate || bundles
+}
+
 // checkSize refuses a pod that would cost too much to look at.
 func (o outline) checkSize() error {
 	if n := countValues(o.Spec); n > maxValues {
@@ -70,20 +78,25 @@ func (o outline) checkSize() error {
 	return nil
 }
 
-// countItems counts the containers, volumes and mounts of a pod, without those that
-// we add: at a second visit there are as many as at the first.
-func countItems(pod *corev1.Pod) int {
-	ours := 0
-	for i := range pod.Spec.Volumes {
-		if isOurVolume(pod.Spec.Volumes[i].Name) {
-			ours++
+// countItems counts the containers, volumes and mounts of a pod. Of each of our
+// volumes the first is free, and so is its first mount in a container: at a second
+// visit there are no more than at the first.
+func countItems(pod *corev1.Pod) (n int) {
+	count := func(names map[string]bool, name string) {
+		if !inject.IsOurVolume(name) || names[name] {
+			n++
 		}
+		names[name] = true
 	}
-	n := len(pod.Spec.Volumes) - min(ours, len(ourVolumes))
-	for c := range workloadContainers(pod) {
-		n += 1 + len(c.VolumeMounts)
-		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return isOurVolume(m.Name) }) {
-			n--
+	volumes := map[string]bool{}
+	for i := range pod.Spec.Volumes {
+		count(volumes, pod.Spec.Volumes[i].Name)
+	}
+	for c := range inject.Workload(pod) {
+		n++
+		mounts := map[string]bool{}
+		for _, mount := range c.VolumeMounts {
+			count(mounts, mount.Name)
 		}
 	}
 	return n

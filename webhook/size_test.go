@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
 func TestCountValues(t *testing.T) {
@@ -134,10 +135,10 @@ func TestItemsToTheBound(t *testing.T) {
 		}
 	}
 	for name, add := range map[string]func(*corev1.PodSpec){
-		"volume":    func(s *corev1.PodSpec) { s.Volumes = append(s.Volumes, corev1.Volume{Name: tlsVolume}) },
+		"volume":    func(s *corev1.PodSpec) { s.Volumes = append(s.Volumes, corev1.Volume{Name: inject.TLSVolume}) },
 		"container": func(s *corev1.PodSpec) { s.InitContainers = append(s.InitContainers, corev1.Container{Name: "more"}) },
 		"mount": func(s *corev1.PodSpec) {
-			s.Containers[0].VolumeMounts = append(s.Containers[0].VolumeMounts, corev1.VolumeMount{Name: tlsVolume, MountPath: "/more"})
+			s.Containers[0].VolumeMounts = append(s.Containers[0].VolumeMounts, corev1.VolumeMount{Name: inject.TLSVolume, MountPath: "/more"})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,13 +1,13 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package store
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,33 +18,45 @@ import (
 	"time"
 )
 
-// contents are those of generation i, told apart by name, bundle and fingerprint.
-func contents(t testing.TB, i int) *Contents {
-	t.Helper()
-	a := newAuthority(t, fmt.Sprintf("ca-%d", i))
-	bundle := must(parseBundle(a.bundle(), time.Now()))(t)
-	return &Contents{
-		Pair:        a.pair(t, names{dns: []string{fmt.Sprintf("gen-%d", i)}}, time.Hour),
-		Bundle:      bundle,
-		Fingerprint: fmt.Sprintf("fingerprint-%d", i),
+// files are those of generation i: each holds its name and the number.
+func files(i int, names ...string) map[string][]byte {
+	if names == nil {
+		names = []string{"tls.crt", "tls.key", "ca.crt", ".hidden"}
 	}
+	all := make(map[string][]byte)
+	for _, name := range names {
+		all[name] = fmt.Appendf(nil, "%s %d", name, i)
+	}
+	return all
 }
 
-// consistent fails unless all of c belongs together.
-func consistent(c *Contents) error {
-	if err := c.Pair.check(names{}, time.Now()); err != nil {
-		return err
+// consistent fails unless all files are of one generation.
+func consistent(got map[string][]byte) error {
+	numbers := make(map[string]bool)
+	for name, data := range got {
+		number, ours := strings.CutPrefix(string(data), name+" ")
+		if !ours {
+			return fmt.Errorf("%s holds %q", name, data)
+		}
+		numbers[number] = true
 	}
-	if err := c.Pair.leadsTo(c.Bundle, time.Now()); err != nil {
-		return err
-	}
-	if got, want := c.Pair.Leaf().DNSNames[0], strings.Replace(c.Fingerprint, "fingerprint", "gen", 1); got != want {
-		return fmt.Errorf("leaf %s with the fingerprint of %s", got, want)
+	if len(numbers) != 1 {
+		return fmt.Errorf("files of %d generations", len(numbers))
 	}
 	return nil
 }
 
-func TestStoreWrites(t *testing.T) {
+func visible(t testing.TB, dir string) (names []string) {
+	t.Helper()
+	for _, entry := range must(os.ReadDir(dir))(t) {
+		if !entry.IsDir() {
+			names = append(names, entry.Name())
+		}
+	}
+	return names
+}
+
+func TestWrite(t *testing.T) {
 	old := syscall.Umask(0o077)
 	defer syscall.Umask(old)
 	dir := t.TempDir()
@@ -56,40 +68,29 @@ func TestStoreWrites(t *testing.T) {
 	if err := os.Chmod(dir, 0o777|fs.ModeSetgid); err != nil {
 		t.Fatal(err)
 	}
-	store := NewStore(dir)
-	if _, err := store.Load(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("empty directory: %v", err)
+	store := New(dir)
+	if _, err := store.Load(); !errors.Is(err, fs.ErrNotExist) || store.Generation() != "" {
+		t.Errorf("empty directory: %v, generation %q", err, store.Generation())
 	}
 	for i := range 3 {
-		want := contents(t, i)
-		if err := store.Write(want, time.Now()); err != nil {
+		if err := store.Write(files(i), time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		got := must(store.Load())(t)
-		if !got.Pair.Leaf().Equal(want.Pair.Leaf()) || len(got.Pair.Chain) != 2 || !got.Bundle.equal(want.Bundle) {
+		if got := must(store.Load())(t); !maps.EqualFunc(got, files(i), slices.Equal) {
 			t.Errorf("generation %d: read something else", i)
 		}
-		if err := consistent(got); err != nil {
-			t.Error(err)
-		}
-		if _, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")); err != nil {
-			t.Errorf("as a program reads it: %v", err)
+		if data := must(os.ReadFile(filepath.Join(dir, "tls.crt")))(t); string(data) != fmt.Sprintf("tls.crt %d", i) {
+			t.Errorf("as a program reads it: %q", data)
 		}
 	}
-	var entries []string
-	for _, entry := range must(os.ReadDir(dir))(t) {
-		if !entry.IsDir() {
-			entries = append(entries, entry.Name())
-		}
-	}
-	if want := []string{"..data", "ca.crt", "tls.crt", "tls.key"}; !slices.Equal(entries, want) {
-		t.Errorf("entries %q, want %q", entries, want)
+	if got, want := visible(t, dir), []string{"..data", "ca.crt", "tls.crt", "tls.key"}; !slices.Equal(got, want) {
+		t.Errorf("entries %q, want %q", got, want)
 	}
 	generations := must(filepath.Glob(filepath.Join(dir, "..2*")))(t)
-	if len(generations) != 1 {
-		t.Errorf("%d generations are left, want 1", len(generations))
+	if len(generations) != 1 || filepath.Base(generations[0]) != store.Generation() {
+		t.Errorf("generations %q are left, want %q", generations, store.Generation())
 	}
-	for _, name := range []string{"", "tls.crt", "tls.key", "ca.crt"} {
+	for _, name := range []string{"", "tls.crt", "tls.key", "ca.crt", ".hidden"} {
 		info := must(os.Stat(filepath.Join(generations[0], name)))(t)
 		want := fs.FileMode(fileMode)
 		if name == "" {
@@ -105,49 +106,82 @@ func TestStoreWrites(t *testing.T) {
 	}
 }
 
-// TestStoreSurvivesACrashAnywhere stops a write after each of its steps.
-func TestStoreSurvivesACrashAnywhere(t *testing.T) {
-	one, two, three := contents(t, 1), contents(t, 2), contents(t, 3)
-	for _, before := range []*Contents{nil, one} {
+func TestFilesComeAndVanish(t *testing.T) {
+	store := New(t.TempDir())
+	own := filepath.Join(store.dir, "somebody's")
+	if err := os.Symlink("..data/else", own); err != nil { // not a link that Write makes
+		t.Fatal(err)
+	}
+	for i, names := range [][]string{
+		{"ca.crt"},
+		{"ca.crt", "tls.crt", "keystore.p12"},
+		{"ca.crt", "tls.crt"},
+		{"tls.crt", "truststore.jks"},
+	} {
+		if err := store.Write(files(i, names...), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		want := append([]string{"..data", "somebody's"}, names...)
+		slices.Sort(want)
+		if got := visible(t, store.dir); !slices.Equal(got, want) {
+			t.Errorf("step %d: entries %q, want %q", i, got, want)
+		}
+	}
+}
+
+// TestCrashAnywhere stops a write after each of its steps.
+func TestCrashAnywhere(t *testing.T) {
+	for _, change := range []struct {
+		name          string
+		before, after map[string][]byte
+	}{
+		{"first write", nil, files(2)},
+		{"rewrite", files(1), files(2)},
+		{"a file more", files(1), files(2, "tls.crt", "tls.key", "ca.crt", ".hidden", "keystore.p12")},
+		{"a file less", files(1), files(2, "ca.crt")},
+		{"all others", files(1), files(2, "truststore.jks")},
+	} {
 		steps := 1
 		for done := 0; done < steps; done++ {
-			store := NewStore(t.TempDir())
-			if before != nil {
-				if err := store.Write(before, time.Now()); err != nil {
+			name := fmt.Sprintf("%s, stopped after %d steps", change.name, done)
+			store := New(t.TempDir())
+			if change.before != nil {
+				if err := store.Write(change.before, time.Now()); err != nil {
 					t.Fatal(err)
 				}
 			}
-			plan := must(store.steps(two, time.Now()))(t)
+			plan := store.steps(change.after, time.Now())
 			steps = len(plan)
 			for _, step := range plan[:done] {
 				if err := step(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			name := fmt.Sprintf("rewrite %t, %d of %d steps", before != nil, done, steps)
 			got, err := store.Load()
 			switch {
-			case err == nil:
-				if err := consistent(got); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-			case before != nil || !errors.Is(err, fs.ErrNotExist):
+			case err != nil && (change.before != nil || !errors.Is(err, fs.ErrNotExist)):
 				t.Errorf("%s: %v", name, err)
+			case err == nil && consistent(got) != nil:
+				t.Errorf("%s: %v", name, consistent(got))
 			}
 			seen := 0
-			for _, file := range visibleFiles {
-				if _, err := os.ReadFile(store.path(file)); err == nil {
+			for file := range got {
+				if _, err := os.ReadFile(store.path(file)); err == nil && !strings.HasPrefix(file, ".") {
 					seen++
 				}
 			}
-			if seen != 0 && seen != len(visibleFiles) {
-				t.Errorf("%s: %d of the files are there", name, seen)
+			if want := len(slices.DeleteFunc(slices.Collect(maps.Keys(got)), func(n string) bool { return n[0] == '.' })); seen != want {
+				t.Errorf("%s: %d of the %d files are there", name, seen, want)
 			}
-			if err := store.Write(three, time.Now()); err != nil {
+			last := files(3)
+			if err := store.Write(last, time.Now()); err != nil {
 				t.Errorf("%s: writing afterwards: %v", name, err)
 			}
-			if got := must(store.Load())(t); got.Fingerprint != three.Fingerprint {
-				t.Errorf("%s: %s afterwards", name, got.Fingerprint)
+			if got := must(store.Load())(t); !maps.EqualFunc(got, last, slices.Equal) {
+				t.Errorf("%s: %v afterwards", name, slices.Sorted(maps.Keys(got)))
+			}
+			if got, want := visible(t, store.dir), []string{"..data", "ca.crt", "tls.crt", "tls.key"}; !slices.Equal(got, want) {
+				t.Errorf("%s: entries %q afterwards", name, got)
 			}
 			if left := must(filepath.Glob(store.path("..2*")))(t); len(left) != 1 {
 				t.Errorf("%s: %d generations are left", name, len(left))
@@ -156,10 +190,9 @@ func TestStoreSurvivesACrashAnywhere(t *testing.T) {
 	}
 }
 
-func TestStoreReadersNeverSeeAMixture(t *testing.T) {
-	store := NewStore(t.TempDir())
-	all := []*Contents{contents(t, 0), contents(t, 1), contents(t, 2)}
-	if err := store.Write(all[0], time.Now()); err != nil {
+func TestReadersNeverSeeAMixture(t *testing.T) {
+	store := New(t.TempDir())
+	if err := store.Write(files(0), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
@@ -184,7 +217,7 @@ func TestStoreReadersNeverSeeAMixture(t *testing.T) {
 		})
 	}
 	for i := range 60 {
-		if err := store.Write(all[i%3], time.Now()); err != nil {
+		if err := store.Write(files(i%3), time.Now()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -192,8 +225,8 @@ func TestStoreReadersNeverSeeAMixture(t *testing.T) {
 	readers.Wait()
 }
 
-func TestStoreReplacesWhatIsInTheWay(t *testing.T) {
-	store := NewStore(t.TempDir())
+func TestWriteReplacesWhatIsInTheWay(t *testing.T) {
+	store := New(t.TempDir())
 	for _, name := range []string{"tls.crt", "..data_tmp", "..link_tmp"} {
 		if err := os.WriteFile(store.path(name), []byte("in the way"), 0o600); err != nil {
 			t.Fatal(err)
@@ -202,28 +235,26 @@ func TestStoreReplacesWhatIsInTheWay(t *testing.T) {
 	if err := os.Symlink("/nowhere", store.path("tls.key")); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Write(contents(t, 1), time.Now()); err != nil {
+	if err := store.Write(files(1), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tls.LoadX509KeyPair(store.path("tls.crt"), store.path("tls.key")); err != nil {
-		t.Error(err)
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		if data, err := os.ReadFile(store.path(name)); err != nil || string(data) != name+" 1" {
+			t.Errorf("%s: %q, %v", name, data, err)
+		}
 	}
-	if err := NewStore(filepath.Join(store.dir, "missing")).Write(contents(t, 1), time.Now()); !errors.Is(err, fs.ErrNotExist) {
+	if err := New(filepath.Join(store.dir, "missing")).Write(files(1), time.Now()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing directory: %v", err)
 	}
 }
 
-func TestStoreStatus(t *testing.T) {
-	store := NewStore(t.TempDir())
-	for _, text := range []string{"", "waits", "waits for more", ""} {
-		if err := store.SetStatus(text); err != nil {
+// must ends the test on an error: must(f())(t).
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if got := store.Status(); got != text {
-			t.Errorf("got %q, want %q", got, text)
-		}
-	}
-	if left := must(os.ReadDir(store.dir))(t); len(left) != 0 {
-		t.Errorf("%v is left", left)
+		return value
 	}
 }

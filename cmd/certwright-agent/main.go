@@ -4,7 +4,7 @@
 //go:build linux
 
 // Command certwright-agent runs inside the pods of workloads and keeps one key
-// pair in a directory fresh. It has no flags: the webhook that adds it to a pod
+// pair, or trust anchors alone, in a directory fresh. It has no flags: the webhook that adds it to a pod
 // configures it through the environment (see package agent).
 //
 // Exit codes: 0 when all went well or SIGTERM came, 1 when it failed or the
@@ -22,12 +22,15 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/agent/backoff"
+	"github.com/certwright/certwright/agent/spiffe"
 	"github.com/certwright/certwright/cmd/internal/harden"
 )
 
@@ -114,10 +117,10 @@ func (p process) keep(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	host, port := p.getenv("KUBERNETES_SERVICE_HOST"), p.getenv("KUBERNETES_SERVICE_PORT")
-	if host == "" || port == "" {
+	if (host == "" || port == "") && !config.TrustOnly {
 		return errors.New("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set: the agent runs in pods only, where the kubelet sets them")
 	}
-	manager, err := agent.New(config, agent.Options{
+	options := agent.Options{
 		API: agent.NewClient(host, port,
 			filepath.Join(p.serviceAccount, "token"), filepath.Join(p.serviceAccount, "ca.crt"),
 			"certwright-agent/"+version),
@@ -125,11 +128,45 @@ func (p process) keep(ctx context.Context, log *slog.Logger) error {
 		PodIPs: p.getenv(agent.PodIPsEnv),
 		Clock:  clock.RealClock{},
 		Jitter: rand.Float64,
-	})
+	}
+	if config.SPIFFESocket != "" {
+		defer serveSPIFFE(ctx, config.SPIFFESocket, &options)()
+	}
+	manager, err := agent.New(config, options)
 	if err != nil {
 		return err
 	}
 	return manager.Run(ctx)
+}
+
+// serveSPIFFE serves what the agent keeps on a socket. Trouble with it does not
+// touch the files: it is tried again. The returned function ends it.
+func serveSPIFFE(ctx context.Context, socket string, options *agent.Options) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	log, wait := options.Log, backoff.New(time.Second, time.Minute, options.Jitter)
+	server := spiffe.New(socket, log)
+	options.Changed = func(s agent.Snapshot) {
+		if err := server.Update(s.Chain, s.Key, s.Bundle); err != nil {
+			log.Error("serving the certificate to SPIFFE clients: " + err.Error())
+		}
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for ctx.Err() == nil {
+			if err := server.Run(ctx); err != nil && ctx.Err() == nil {
+				pause := wait.Next()
+				log.Error("serving SPIFFE clients: "+err.Error(), "retryIn", pause.Round(time.Millisecond))
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause):
+				}
+			}
+		}
+	})
+	return func() {
+		cancel()
+		serving.Wait()
+	}
 }
 
 func (p process) health() int {

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 
 func TestOnceThenHealth(t *testing.T) {
 	p := newPod(t, "Approved")
-	if code, _, stderr := p.output(p.config(true), "health"); code != 1 || !strings.Contains(stderr, "no key pair in") {
+	if code, _, stderr := p.output(p.config(true), "health"); code != 1 || !strings.Contains(stderr, "no files in") {
 		t.Errorf("health before: code %d, %q", code, stderr)
 	}
 	if code, _, stderr := p.output(p.config(true)); code != 0 {
@@ -128,7 +128,7 @@ func TestOutsideOfAPod(t *testing.T) {
 	p := process{
 		getenv: func(name string) string {
 			if name == agent.ConfigEnv {
-				return `{"signerName":"example.com/x","dnsNames":["a"],"directory":"/tls","trustBundleFile":"/ca.crt"}`
+				return `{"signerName":"example.com/x","dnsNames":["a"],"directory":"/tls","trustBundleFiles":["/ca.crt"]}`
 			}
 			return ""
 		},

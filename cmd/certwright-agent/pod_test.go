@@ -80,7 +80,7 @@ func pemOf(der []byte) []byte {
 func (p *pod) config(once bool) string {
 	return string(must(json.Marshal(agent.Config{
 		SignerName: "example.com/internal", DNSNames: []string{"cart.shop.svc"}, IPAddresses: []string{"pod"},
-		Directory: filepath.Join(p.root, "tls"), TrustBundleFile: filepath.Join(p.root, "bundle"), Once: once,
+		Directory: filepath.Join(p.root, "tls"), TrustBundleFiles: []string{filepath.Join(p.root, "bundle")}, Once: once,
 	}))(p.t))
 }
 

@@ -85,7 +85,7 @@ func newRoot(c *cli) *cobra.Command {
 	root.SetErr(c.ErrOut)
 	c.addFlags(root.PersistentFlags())
 	root.SetUsageTemplate(shortUsage(root.UsageTemplate()))
-	root.AddCommand(newPending(c), newApprove(c), newDeny(c), newExplain(c), newInspect(c), newPolicy(c), newVersion(c))
+	root.AddCommand(newPending(c), newApprove(c), newDeny(c), newExplain(c), newInspect(c), newRenew(c), newCA(c), newPolicy(c), newVersion(c))
 	return root
 }
 

@@ -17,13 +17,23 @@ import (
 
 // kubectl runs kubectl and returns what it prints.
 func kubectl(ctx context.Context, args ...string) (string, error) {
+	return run(ctx, "kubectl", args...)
+}
+
+func run(ctx context.Context, name string, args ...string) (string, error) {
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, "kubectl", args...)
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
 	}
 	return out.String(), nil
+}
+
+// certwright shows a command of kubectl's plugin, runs it, and returns what it prints.
+func (d *demo) certwright(ctx context.Context, args ...string) (string, error) {
+	d.command("kubectl certwright " + strings.Join(args, " "))
+	return run(ctx, "bin/kubectl-certwright", args...)
 }
 
 // show shows a kubectl command, runs it, and returns what it prints.
@@ -113,6 +123,7 @@ type seen struct {
 	DNSNames []string `json:"dnsNames"`
 	Serial   string   `json:"serial"`
 	Issuer   string   `json:"issuer"`
+	By       string   `json:"by"`
 	Lifetime string   `json:"lifetime"`
 	NotAfter string   `json:"notAfter"`
 }

@@ -37,20 +37,20 @@ type demo struct {
 	screen
 	started time.Time
 
-	installed, ready  time.Duration
-	denial            string
-	approvedIn        time.Duration
-	before, last      tally
-	restarts          string
-	serverVersion     string
-	renewalsWatchedIn time.Duration
+	installed, ready time.Duration
+	denial           string
+	approvedIn       time.Duration
+	before, last     tally
+	restarts         string
+	oldRoot, newRoot string
+	serverVersion    string
 }
 
 // run goes through the steps; each one shows something that works, or fails with what a person should look at.
 func (d *demo) run(ctx context.Context) error {
 	d.title("Certwright: a certificate for every workload, through the APIs that Kubernetes already has")
 	for _, step := range []func(context.Context) error{
-		d.install, d.signer, d.mutualTLS, d.refusal, d.approval, d.renewal,
+		d.install, d.signer, d.mutualTLS, d.rotation, d.refusal, d.approval, d.renewal,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -80,6 +80,7 @@ func (d *demo) summary() {
 		{"Asking for another's name", "denied: " + d.denial},
 		{"Waiting for a person", fmt.Sprintf("certificate %s after approval, %s restarts", seconds(d.approvedIn), d.restarts)},
 		{"Certificates the client used / met", fmt.Sprintf("%d / %d, each with a key of its own", d.last.Certificates, d.last.Servers)},
+		{"Root of the CA replaced meanwhile", fmt.Sprintf("%.8s by %.8s, without a word to client or server", d.oldRoot, d.newRoot)},
 		{"Connections made / failed", fmt.Sprintf("%d / %d", made, failed)},
 	}
 	d.box(fmt.Sprintf("Certwright demo: all done in %s", seconds(time.Since(d.started))), rows)
@@ -89,6 +90,7 @@ func (d *demo) summary() {
 		d.say("  export PATH=%s", pathHint())
 	}
 	d.say("  kubectl get signers.certwright.dev,certificatepolicies")
+	d.say("  bin/kubectl-certwright ca status demo")
 	d.say("  kubectl get csr --sort-by .metadata.creationTimestamp")
 	d.say("  kubectl -n certwright-demo logs deploy/client -c client --tail 1")
 	d.say("")

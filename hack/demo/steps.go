@@ -94,7 +94,7 @@ func (d *demo) mutualTLS(ctx context.Context) error {
 // describe lays a certificate out in lines that stand below each other.
 func describe(s seen) string {
 	lines := append([]string{s.SPIFFEID}, s.DNSNames...)
-	lines = append(lines, fmt.Sprintf("serial %s, lifetime %s, until %s", s.Serial, s.Lifetime, s.NotAfter), "issued by "+s.Issuer)
+	lines = append(lines, fmt.Sprintf("serial %s, lifetime %s, until %s", s.Serial, s.Lifetime, s.NotAfter), fmt.Sprintf("issued by %s, whose key is %.8s", s.Issuer, s.By))
 	return strings.Join(lines, "\n"+strings.Repeat(" ", 30))
 }
 
@@ -173,22 +173,59 @@ func (d *demo) approval(ctx context.Context) error {
 	return nil
 }
 
+// ofBackend reads a field of the status of the demo's only backend.
+func ofBackend(ctx context.Context, path string) (string, error) {
+	return field(ctx, "{.status.backends[0]."+path+"}", "signers.certwright.dev/demo")
+}
+
+func (d *demo) rotation(ctx context.Context) error {
+	d.heading("The root of the CA is replaced while client and server keep talking")
+	d.tell("First both roots are published while the old one signs. When every pod had time to learn of the new one, that signs.")
+	d.tell("When the last certificate below the old root has expired, that is dropped. The client goes on to connect every 200 ms.")
+	start := time.Now()
+	var err error
+	if d.oldRoot, err = ofBackend(ctx, "root"); err != nil {
+		return err
+	}
+	if _, err := d.certwright(ctx, "ca", "rotate", "demo", "--yes"); err != nil {
+		return err
+	}
+	err = until(ctx, "the new root to be published", 30*time.Second, func() (bool, error) {
+		phase, err := ofBackend(ctx, "rotation.phase")
+		return phase == "Publishing", err
+	})
+	if err != nil {
+		return err
+	}
+	if d.newRoot, err = ofBackend(ctx, "rotation.newRoot"); err != nil {
+		return err
+	}
+	out, err := d.certwright(ctx, "ca", "status", "demo")
+	if err != nil {
+		return err
+	}
+	d.quote(out)
+	d.good(time.Since(start), "Root %.8s is published beside %.8s. While pods learn of it, on to something else.", d.newRoot, d.oldRoot)
+	return nil
+}
+
 func (d *demo) renewal(ctx context.Context) error {
-	d.heading("Certificates are renewed while client and server keep talking")
-	d.tell("Each pod makes a new key and asks again at two thirds of its certificate's life. The client makes a new connection")
-	d.tell("every 200 ms all the while, so that a single bad moment would show.")
+	d.heading("Certificates are renewed, below the new root")
+	d.tell("Each pod makes a new key and asks again at two thirds of its certificate's life. What it gets leads to the new root, and")
+	d.tell("to the old one too, by a certificate that the old root signed for the new one: nobody is left out, whoever knows which.")
 	start := time.Now()
 	printed := -1
-	err := until(ctx, "both servers and the client to renew", 3*time.Minute, func() (bool, error) {
+	err := until(ctx, "both servers and the client to renew below the new root", 3*time.Minute, func() (bool, error) {
 		t, err := readTally(ctx)
 		if err != nil {
 			return false, err
 		}
 		if d.last = t; t.Certificates+t.Servers != printed {
 			printed = t.Certificates + t.Servers
-			d.tell("%4d connections made, %d failed: the client is at its certificate no. %d and met %d of the servers'", t.Made, t.Failed, t.Certificates, t.Servers)
+			d.tell("%4d connections made, %d failed: the client is at its certificate no. %d, signed by %.8s, and met %d of the servers', the last by %.8s",
+				t.Made, t.Failed, t.Certificates, t.Client.By, t.Servers, t.Server.By)
 		}
-		return t.Certificates >= 2 && t.Servers >= 4, nil
+		return t.Certificates >= 2 && t.Servers >= 4 && t.Client.By != d.before.Client.By && t.Server.By != d.before.Server.By, nil
 	})
 	if err != nil {
 		return err
@@ -196,7 +233,15 @@ func (d *demo) renewal(ctx context.Context) error {
 	if d.last.Failed > 0 {
 		return fmt.Errorf("%d of %d connections failed, the last one with: %s", d.last.Failed, d.last.Made+d.last.Failed, d.last.LastFailure)
 	}
-	d.renewalsWatchedIn = time.Since(start)
-	d.good(d.renewalsWatchedIn, "All renewed; %d connections made, 0 failed.", d.last.Made)
+	d.good(time.Since(start), "All renewed; %d connections made, 0 failed.", d.last.Made)
+	phase, err := ofBackend(ctx, "rotation.phase")
+	if err != nil {
+		return err
+	}
+	dropped, err := ofBackend(ctx, "rotation.until")
+	if err != nil {
+		return err
+	}
+	d.good(0, "The replacement of the root is at %s; the old root is dropped at %s, when nothing needs it any more.", phase, dropped)
 	return nil
 }

@@ -134,22 +134,36 @@ const addressesAfter = 2 * time.Second
 
 // Decide decides about a request. An error, such as a *WaitError, is trouble and never a verdict: ask again later.
 func (j *Judge) Decide(ctx context.Context, req csr.Request) (policy.Decision, error) {
-	if d, _, err := j.decideCached(ctx, req); err != nil || d.Verdict == policy.Permit {
-		return d, err
+	_, d, err := j.DecideNaming(ctx, req, nil)
+	return d, err
+}
+
+// Naming fills in what a request asks for from the facts about its requester. Its error is returned as it is, and means that nothing was decided.
+type Naming func(req csr.Request, facts policy.Facts) (csr.Request, error)
+
+// DecideNaming is Decide for a request that is named by facts. It returns the request that was decided about: named by the very facts that
+// the decision rests on, so that it is never denied a name for what changed between the two. A request that no policy speaks of may
+// be left unnamed.
+func (j *Judge) DecideNaming(ctx context.Context, req csr.Request, naming Naming) (csr.Request, policy.Decision, error) {
+	named, d, _, err := j.decideCached(ctx, req, naming)
+	if err != nil || d.Verdict == policy.Permit {
+		return named, d, err
 	}
 	var live v1alpha1.CertificatePolicyList
 	if err := j.live.List(ctx, &live); err != nil {
-		return policy.Decision{}, fmt.Errorf("listing certificate policies: %w", err)
+		return req, policy.Decision{}, fmt.Errorf("listing certificate policies: %w", err)
 	}
 	j.forgetAllBut(live.Items)
-	return conclude(j.decide(ctx, j.live, req, live.Items))
+	named, d, wait, err := j.decide(ctx, j.live, req, naming, live.Items)
+	d, err = conclude(d, wait, err)
+	return named, d, err
 }
 
 // Reconsider decides again about a request that no policy selected when Decide was asked before. As long as the caches know of
 // none either, that stays so: whoever files thousands of such requests does not have each looked up in the API server over
 // and over. Anything else is for Decide.
 func (j *Judge) Reconsider(ctx context.Context, req csr.Request) (policy.Decision, error) {
-	d, wait, err := j.decideCached(ctx, req)
+	_, d, wait, err := j.decideCached(ctx, req, nil)
 	if err != nil || d.Verdict == policy.NoOpinion {
 		return conclude(d, wait, err)
 	}
@@ -163,18 +177,18 @@ func conclude(d policy.Decision, wait, err error) (policy.Decision, error) {
 	return d, err
 }
 
-func (j *Judge) decideCached(ctx context.Context, req csr.Request) (d policy.Decision, wait, err error) {
+func (j *Judge) decideCached(ctx context.Context, req csr.Request, naming Naming) (named csr.Request, d policy.Decision, wait, err error) {
 	var cached v1alpha1.CertificatePolicyList
 	err = j.cached.List(ctx, &cached, client.MatchingFields{v1alpha1.IndexSignerName: req.SignerName}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return policy.Decision{}, nil, fmt.Errorf("listing cached certificate policies: %w", err)
+		return req, policy.Decision{}, nil, fmt.Errorf("listing cached certificate policies: %w", err)
 	}
-	return j.decide(ctx, j.cached, req, cached.Items)
+	return j.decide(ctx, j.cached, req, naming, cached.Items)
 }
 
 // decide returns the decision of the policies in force for the request's signerName, and in wait why a refusal is not final
 // if it is not. What a policy in force speaks of is what its last good generation says; one in mode Audit delays nobody.
-func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Request, items []v1alpha1.CertificatePolicy) (d policy.Decision, wait, err error) {
+func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Request, naming Naming, items []v1alpha1.CertificatePolicy) (named csr.Request, d policy.Decision, wait, err error) {
 	policies := make([]*policy.Policy, 0, len(items))
 	var broken []string
 	for i := range items {
@@ -191,18 +205,23 @@ func (j *Judge) decide(ctx context.Context, reader client.Reader, req csr.Reques
 			strings.Join(broken, ", "))
 	}
 	if len(policies) == 0 {
-		return policy.Decision{}, wait, nil
+		return req, policy.Decision{}, wait, nil
 	}
 	gathered, err := j.facts.Gather(ctx, reader, req.Requester)
 	if err != nil {
-		return policy.Decision{}, nil, err
+		return req, policy.Decision{}, nil, err
+	}
+	if naming != nil {
+		if req, err = naming(req, gathered); err != nil {
+			return req, policy.Decision{}, nil, err
+		}
 	}
 	d = j.index(req.SignerName, policies).Decide(req, gathered)
 	if wait == nil && d.AwaitsAddresses(gathered) {
 		wait = &WaitError{After: addressesAfter, Reason: fmt.Sprintf(
 			"a refusal must wait until the API server knows the addresses of pod %s/%s", gathered.Namespace.Name, gathered.Pod.Name)}
 	}
-	return d, wait, nil
+	return req, d, wait, nil
 }
 
 // index returns the policies for a signerName as a set, which is made anew only when they are others than the last time.

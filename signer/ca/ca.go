@@ -9,6 +9,8 @@
 // any certificate above it, and that a Secret which breaks does not take a good CA out of service: the last good one signs
 // while it is valid, and Check says so. The same holds for the Secret of a managed CA that is deleted, which is not made anew
 // unless a person says so. Deleting a Secret that an administrator brought does take its CA out of service.
+//
+// A root is replaced by another one as package rotation says, whether this package makes that or an administrator brings it.
 package ca
 
 import (
@@ -21,7 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"slices"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -35,16 +37,19 @@ import (
 	"github.com/certwright/certwright/signer/ca/keyuri"
 )
 
-// The reasons of the *signer.CheckErrors of this package, beside those of authority, device and remote.
+// The reasons of the *signer.CheckErrors of this package, beside those of authority, device, entry and remote.
 const (
 	reasonSecretNotFound          = "SecretNotFound"
 	reasonCASecretLost            = "CASecretLost"
-	reasonSecretIncomplete        = "SecretIncomplete"
 	reasonSecretOfAnother         = "SecretOfAnotherSigner"
-	reasonKeyInvalid              = "KeyInvalid"
 	reasonServingLastGoodCA       = "ServingLastGoodCA"
 	reasonIntermediateNotRenewing = "IntermediateNotRenewing"
+	reasonRootNotPropagated       = "RootNotPropagated"
+	reasonCompromisedRootInUse    = "CompromisedRootInUse"
 )
+
+// defaultPropagation holds where the API server's default did not.
+const defaultPropagation = time.Hour
 
 // OpenKey opens the private key of the public key that a URI names, such as one in an HSM or a cloud's KMS: see keyuri. The pin may
 // be empty. The key is closed if it is an io.Closer. It need not be checked that the private key is the right one.
@@ -52,7 +57,7 @@ type OpenKey func(ctx context.Context, uri keyuri.URI, pin string, public crypto
 
 // Options are what New needs. Only IsCA, OpenKey, Clock and Rand may be left out.
 type Options struct {
-	// Client reads Secrets of Namespace from a cache and, for a managed CA, creates and updates one.
+	// Client reads Secrets of Namespace from a cache, and creates and updates those of this package's own.
 	Client client.Client
 	// Reader reads the same Secrets, and Signers, past the cache. It is used only to settle what the cache may not know yet.
 	Reader client.Reader
@@ -78,19 +83,28 @@ type Backend struct {
 	options Options
 	// urls are written into every certificate.
 	urls authority.URLs
-	// secret is the name of the Secret that holds the CA, unless its key is outside: then fixed and outside are set.
-	secret  string
-	fixed   *authority.Authority
+	// source is where the CA is, outside its key if that is kept outside Kubernetes.
+	source  source
 	outside *device.Key
+}
 
-	mu      sync.Mutex
-	version string               // UID and resourceVersion of the Secret that the rest was read from
-	latest  *authority.Authority // what that Secret holds, or nil
-	broken  error                // why latest is nil
-	good    *authority.Authority // the last one that was fit to sign with
+// source is where a CA comes from.
+type source interface {
+	// load returns the CA to sign with now, as one consistent set, and what a person should know about it although it serves. The error
+	// is a *signer.CheckError where the CA is at fault, and plain where reading or writing it is.
+	//
+	// If a lifetime is given, a certificate may be signed then that lives as long as what is returned: as was asked for, or shorter.
+	load(ctx context.Context, lifetime time.Duration) (loaded, error)
+	signer.Rotator
+}
 
-	renewAfter time.Time // no attempt to renew before then
-	renewErr   error     // why the last attempt did not work
+// loaded is a CA to sign with.
+type loaded struct {
+	authority *authority.Authority
+	// anchors are what verifiers should trust: those of the authority, and others while roots are being replaced.
+	anchors  []*x509.Certificate
+	lifetime time.Duration
+	warn     error
 }
 
 var (
@@ -98,6 +112,8 @@ var (
 	_ signer.Checker       = (*Backend)(nil)
 	_ signer.TrustAnchorer = (*Backend)(nil)
 	_ signer.Expirer       = (*Backend)(nil)
+	_ signer.Rotator       = (*Backend)(nil)
+	_ signer.PodSigner     = (*Backend)(nil)
 	_ io.Closer            = (*Backend)(nil)
 )
 
@@ -112,6 +128,9 @@ func New(o Options) (*Backend, error) {
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
+	}
+	if o.CA.TrustPropagation.Duration <= 0 {
+		o.CA.TrustPropagation.Duration = defaultPropagation
 	}
 	b := &Backend{options: o}
 	if err := b.configure(); err != nil {
@@ -130,18 +149,18 @@ func (b *Backend) configure() (err error) {
 	case sources(c) != 1:
 		return errors.New("managed, ca.secretRef and ca.key: exactly one of them must be set")
 	case c.SecretRef != nil:
-		if b.secret = c.SecretRef.Name; b.secret == "" {
+		if c.SecretRef.Name == "" {
 			return errors.New("secretRef.name is empty")
 		}
+		b.source = newImported(b.options)
 	case c.Key != nil:
 		if err := b.configureKey(*c.Key); err != nil {
 			return fmt.Errorf("key%w", err)
 		}
 	default:
-		if b.options.CA.Managed, err = withDefaults(*c.Managed, b.options.SignerName); err != nil {
+		if b.source, err = newMade(b.options); err != nil {
 			return fmt.Errorf("managed.%w", err)
 		}
-		b.secret = SecretName(b.options.Signer, b.options.Backend)
 	}
 	return nil
 }
@@ -157,11 +176,17 @@ func sources(c v1alpha1.CA) (n int) {
 
 // SecretName is the name of the Secret that holds the managed CA of a backend, from the name of its Signer and its own. A backend's name has no dots, so no two
 // backends share a Secret; a name that would be too long for Kubernetes becomes a hash.
-func SecretName(signer, backend string) string {
-	name := "certwright-ca-" + signer + "." + backend
+func SecretName(signer, backend string) string { return secretName("certwright-ca-", signer, backend) }
+
+// RecordName is the name of the Secret that says what roots the CA of a backend had which an administrator brings. It holds no key. No
+// Signer's name begins with a hyphen, so it is never the name of a managed CA.
+func RecordName(signer, backend string) string { return secretName("certwright-ca--", signer, backend) }
+
+func secretName(prefix, signer, backend string) string {
+	name := prefix + signer + "." + backend
 	if len(name) > 253 {
 		sum := sha256.Sum256([]byte(name))
-		return "certwright-ca-" + hex.EncodeToString(sum[:])
+		return prefix + hex.EncodeToString(sum[:])
 	}
 	return name
 }
@@ -171,35 +196,53 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	if req.IsCA && !b.options.IsCA {
 		return nil, &signer.PermanentError{Err: errors.New("isCA is true: this Signer's limits allow no CA certificates")}
 	}
-	a, _, err := b.load(ctx)
+	l, err := b.load(ctx, req.Duration)
 	if err != nil {
 		return nil, err
 	}
 	now := b.options.Clock.Now()
-	if err := a.Check(now); err != nil {
+	if err := l.authority.Check(now); err != nil {
 		return nil, err
 	}
-	leaf, err := a.Issue(req, now, b.options.Rand, b.signWith(ctx, a), b.urls)
+	leaf, err := l.authority.Issue(req.WithDuration(l.lifetime), now, b.options.Rand, b.signWith(ctx, l.authority), b.urls)
 	if err != nil {
 		return nil, err
 	}
-	return append([]*x509.Certificate{leaf}, a.Issuers...), nil
+	return l.authority.Chain(leaf), nil
 }
 
-// Check implements signer.Checker. An error of reason ServingLastGoodCA or IntermediateNotRenewing asks for a person, but
-// Sign works while that lasts.
+// SignsPods implements signer.PodSigner: certificates are built from the fields of the request.
+func (b *Backend) SignsPods() bool { return true }
+
+func (b *Backend) load(ctx context.Context, lifetime time.Duration) (loaded, error) {
+	if err := ctx.Err(); err != nil {
+		return loaded{}, err
+	}
+	return b.source.load(ctx, lifetime)
+}
+
+// Check implements signer.Checker. An error of reason ServingLastGoodCA, IntermediateNotRenewing or RootNotPropagated asks for a person,
+// but Sign works while that lasts.
 func (b *Backend) Check(ctx context.Context) error {
-	a, warn, err := b.load(ctx)
+	l, err := b.load(ctx, 0)
 	if err != nil {
 		return err
 	}
-	if err := a.Check(b.options.Clock.Now()); err != nil {
+	if err := l.authority.Check(b.options.Clock.Now()); err != nil {
 		return err
 	}
 	if b.outside != nil {
 		return b.outside.Check(ctx)
 	}
-	return warn
+	return l.warn
+}
+
+// Rotate implements signer.Rotator.
+func (b *Backend) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rotated, error) {
+	if err := ctx.Err(); err != nil {
+		return signer.Rotated{}, err
+	}
+	return b.source.Rotate(ctx, ask)
 }
 
 // Close implements io.Closer. It gives back a key that is kept outside.
@@ -210,20 +253,24 @@ func (b *Backend) Close() error {
 	return b.outside.Close()
 }
 
-// TrustAnchors implements signer.TrustAnchorer: the roots that this CA's certificates lead to.
+// TrustAnchors implements signer.TrustAnchorer: the roots that this CA's certificates lead to. The one that signs now leads to the first.
 func (b *Backend) TrustAnchors(ctx context.Context) ([]*x509.Certificate, error) {
-	a, _, err := b.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return append([]*x509.Certificate(nil), a.Anchors...), nil
+	l, err := b.load(ctx, 0)
+	return slices.Clone(l.anchors), err
 }
 
 // NotAfter implements signer.Expirer: when the first certificate of the chain expires, the root included.
 func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
-	a, _, err := b.load(ctx)
+	l, err := b.load(ctx, 0)
 	if err != nil {
 		return time.Time{}, err
 	}
-	return a.NotAfter, nil
+	return l.authority.NotAfter, nil
+}
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// warning is an error of Check with which Sign works.
+func warning(reason, format string, args ...any) error {
+	return &signer.CheckError{Reason: reason, Signs: true, Err: fmt.Errorf(format, args...)}
 }

@@ -122,7 +122,7 @@ func TestTrustAnchorsAndChain(t *testing.T) {
 	}{
 		"root in the file":     {[]*issuer{lower, upper, root}, nil, []*issuer{root}, []*issuer{lower, upper}},
 		"root in ca.crt":       {[]*issuer{lower, upper}, []*issuer{root}, []*issuer{root}, []*issuer{lower, upper}},
-		"two roots in ca.crt":  {[]*issuer{lower, upper, root}, []*issuer{next, root}, []*issuer{next, root}, []*issuer{lower, upper}},
+		"two roots in ca.crt":  {[]*issuer{lower, upper, root}, []*issuer{next, root}, []*issuer{root, next}, []*issuer{lower, upper}},
 		"issuer trusted alone": {[]*issuer{lower}, []*issuer{upper}, []*issuer{upper}, []*issuer{lower}},
 		"root alone":           {[]*issuer{root}, nil, []*issuer{root}, nil},
 	} {

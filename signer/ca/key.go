@@ -8,6 +8,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
@@ -41,22 +42,39 @@ func (b *Backend) configureKey(k v1alpha1.CAKey) error {
 		return fmt.Errorf(".chain: %w", err)
 	}
 	var check *signer.CheckError
-	if b.fixed, err = authority.New(chain, nil, nil); errors.As(err, &check) && check.Reason == authority.ReasonNoTrustAnchor {
+	a, err := authority.New(chain, nil, nil)
+	if errors.As(err, &check) && check.Reason == authority.ReasonNoTrustAnchor {
 		last := chain[len(chain)-1]
 		return fmt.Errorf(".chain: the last certificate (%s) is issued by %s: append the chain up to its self-signed root", last.Subject, last.Issuer)
 	} else if err != nil {
 		return fmt.Errorf(".chain: %w", err)
 	}
-	b.fixed.Remedy = "put the certificate of a new CA into ca.key.chain"
+	a.Remedy = "put the certificate of a new CA into ca.key.chain"
+	b.source = fixed{a}
 	b.outside = device.New(device.Options{
-		Public: b.fixed.Cert.PublicKey, Clock: b.options.Clock,
-		Open: func(ctx context.Context) (crypto.Signer, error) { return b.openKey(ctx, uri, k.PINRef) },
+		Public: a.Cert.PublicKey, Clock: b.options.Clock,
+		Open: func(ctx context.Context) (crypto.Signer, error) {
+			return b.openKey(ctx, uri, k.PINRef, a.Cert.PublicKey)
+		},
 	})
 	return nil
 }
 
+// fixed is a CA that is in the configuration. Who replaces it puts the root of the next one into the trust bundle before.
+type fixed struct{ authority *authority.Authority }
+
+// load implements source.
+func (f fixed) load(_ context.Context, lifetime time.Duration) (loaded, error) {
+	return loaded{authority: f.authority, anchors: f.authority.Anchors, lifetime: lifetime}, nil
+}
+
+// Rotate implements signer.Rotator.
+func (f fixed) Rotate(context.Context, signer.Rotation) (signer.Rotated, error) {
+	return signer.Rotated{Issuer: f.authority.Cert}, nil
+}
+
 // openKey opens the key with the PIN that the Secret holds now.
-func (b *Backend) openKey(ctx context.Context, uri keyuri.URI, ref *v1alpha1.SecretKeyRef) (crypto.Signer, error) {
+func (b *Backend) openKey(ctx context.Context, uri keyuri.URI, ref *v1alpha1.SecretKeyRef, public crypto.PublicKey) (crypto.Signer, error) {
 	var pin []byte
 	if ref != nil {
 		var err error
@@ -64,7 +82,7 @@ func (b *Backend) openKey(ctx context.Context, uri keyuri.URI, ref *v1alpha1.Sec
 			return nil, err
 		}
 	}
-	return b.options.OpenKey(ctx, uri, string(pin), b.fixed.Cert.PublicKey)
+	return b.options.OpenKey(ctx, uri, string(pin), public)
 }
 
 // signWith returns what signs for an authority.

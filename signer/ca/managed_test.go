@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -51,17 +52,17 @@ func TestManagedIsMadeOnce(t *testing.T) {
 				wantPath = 1
 			}
 			root, intermediate := anchors[0], chain[1]
-			if intermediate.MaxPathLen != wantPath || root.MaxPathLen != wantPath+1 {
-				t.Errorf("path lengths are %d and %d, want %d and %d", root.MaxPathLen, intermediate.MaxPathLen, wantPath+1, wantPath)
+			if intermediate.MaxPathLen != wantPath || root.MaxPathLen != wantPath+2 { // with room for the cross certificate of the next root
+				t.Errorf("path lengths are %d and %d, want %d and %d", root.MaxPathLen, intermediate.MaxPathLen, wantPath+2, wantPath)
 			}
-			if root.Subject.CommonName != "example.com/internal root" || intermediate.Subject.CommonName != "example.com/internal intermediate" {
+			if name := fmt.Sprintf("example.com/internal root %x", root.SubjectKeyId[:4]); root.Subject.CommonName != name || intermediate.Subject.CommonName != "example.com/internal intermediate" {
 				t.Errorf("subjects are %s and %s", root.Subject, intermediate.Subject)
 			}
 			if end, err := w.NotAfter(t.Context()); err != nil || !end.Equal(intermediate.NotAfter) {
 				t.Errorf("NotAfter is %s, %v; want that of the intermediate", end, err)
 			}
-			if w.writes != 1 {
-				t.Errorf("%d writes, want one that holds it all", w.writes)
+			if w.writes != 2 {
+				t.Errorf("%d writes, want one that holds it all, and one that says how long certificates live", w.writes)
 			}
 		})
 	}
@@ -161,7 +162,7 @@ func TestIntermediateRenewal(t *testing.T) {
 		RootDuration: metav1.Duration{Duration: 30 * time.Hour}, IntermediateDuration: metav1.Duration{Duration: 12 * time.Hour},
 	}}
 	w := newWorld(t, config, false)
-	first := w.mustSign(time.Hour)[1]
+	first := w.mustSign(24 * time.Hour)[1]
 	roots, _ := w.TrustAnchors(t.Context())
 
 	w.clock.Step(7 * time.Hour)

@@ -135,12 +135,13 @@ func TestBuiltFromFields(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
-	one, two := newIssuer(t, "One", "ECDSA-P256", nil, nil), newIssuer(t, "Two", "RSA-2048", nil, nil)
-	future := newIssuer(t, "Future", "ECDSA-P256", nil, func(c *x509.Certificate) { c.NotBefore = start.Add(time.Hour) })
+	root := newIssuer(t, "Root", "ECDSA-P256", nil, nil)
+	one, two := newIssuer(t, "One", "ECDSA-P256", root, nil), newIssuer(t, "Two", "RSA-2048", root, nil)
+	future := newIssuer(t, "Future", "ECDSA-P256", root, func(c *x509.Certificate) { c.NotBefore = start.Add(time.Hour) })
 	put := func(i *issuer, key crypto.Signer) func(map[string][]byte) {
-		return func(d map[string][]byte) { d["tls.crt"], d["tls.key"] = pemCerts(i), pemKey(t, key) }
+		return func(d map[string][]byte) { d["tls.crt"], d["tls.key"] = pemCerts(i, root), pemKey(t, key) }
 	}
-	w := newWorld(t, importedCA(), false, tlsSecret(t, one.key, one))
+	w := newWorld(t, importedCA(), false, tlsSecret(t, one.key, one, root))
 	steps := []struct {
 		name   string
 		do     func()
@@ -192,8 +193,9 @@ func TestLastGoodServesNoLongerThanItIsValid(t *testing.T) {
 
 // Certificates are signed by the CA that they name, whatever happens to the Secret meanwhile.
 func TestSecretSwappedMidFlight(t *testing.T) {
-	issuers := []*issuer{newIssuer(t, "Zero", "ECDSA-P256", nil, nil), newIssuer(t, "One", "ECDSA-P256", nil, nil)}
-	w := newWorld(t, importedCA(), false, tlsSecret(t, issuers[0].key, issuers[0]))
+	root := newIssuer(t, "Root", "ECDSA-P256", nil, nil)
+	issuers := []*issuer{newIssuer(t, "Zero", "ECDSA-P256", root, nil), newIssuer(t, "One", "ECDSA-P256", root, nil)}
+	w := newWorld(t, importedCA(), false, tlsSecret(t, issuers[0].key, issuers[0], root))
 	reqs := make([]csr.Request, 40)
 	for i := range reqs {
 		reqs[i] = signertest.Request(t, signertest.Key(t, "ECDSA-P256"), &x509.CertificateRequest{DNSNames: []string{"web.example.com"}}, nil, time.Hour)
@@ -204,7 +206,7 @@ func TestSecretSwappedMidFlight(t *testing.T) {
 			wg.Go(func() {
 				w.change(imported, func(d map[string][]byte) {
 					n := issuers[i/4%2]
-					d["tls.crt"], d["tls.key"] = pemCerts(n), pemKey(t, n.key)
+					d["tls.crt"], d["tls.key"] = pemCerts(n, root), pemKey(t, n.key)
 				})
 			})
 		}

@@ -6,6 +6,7 @@ package annotation
 import (
 	"net/netip"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -42,9 +43,9 @@ func usageNames(list ...certificatesv1.KeyUsage) []string {
 	return names
 }
 
-// defaultUsages lets both ends of a TLS connection use the key. Key encipherment
+// DefaultUsages lets both ends of a TLS connection use the key. Key encipherment
 // belongs to RSA alone: TLS 1.2 without forward secrecy needs it.
-func defaultUsages(keyAlgorithm string) []string {
+func DefaultUsages(keyAlgorithm string) []string {
 	if strings.HasPrefix(keyAlgorithm, "RSA-") {
 		return usageNames(certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment,
 			certificatesv1.UsageServerAuth, certificatesv1.UsageClientAuth)
@@ -116,6 +117,13 @@ func checkUsage(value string) string {
 func checkContainerName(value string) string {
 	if len(validation.IsDNS1123Label(value)) != 0 {
 		return "names of containers, separated by commas"
+	}
+	return ""
+}
+
+func checkMountPath(value string) string {
+	if !path.IsAbs(value) || path.Clean(value) != value || value == "/" || strings.ContainsAny(value, ":\x00") {
+		return "a clean absolute path other than / and without colons, such as " + DefaultMountPath
 	}
 	return ""
 }

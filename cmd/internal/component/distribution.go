@@ -47,8 +47,9 @@ func detectDistribution(ctx context.Context, config *rest.Config, reader client.
 	return d, err
 }
 
-// during runs what was built for this way of distribution, until it or the context ends, or the way changes, which is an error.
-func (d distribution) during(ctx context.Context, run func(context.Context) error) error {
+// during runs what was built for this way of distribution, until it or the context ends, or the way changes, which is an error; or one
+// of the others that watch for such changes returns one.
+func (d distribution) during(ctx context.Context, run func(context.Context) error, others ...func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	group.Go(func() error {
@@ -56,6 +57,9 @@ func (d distribution) during(ctx context.Context, run func(context.Context) erro
 		return run(ctx)
 	})
 	group.Go(func() error { return d.detector.Watch(ctx, d.Choice) })
+	for _, watch := range others {
+		group.Go(func() error { return watch(ctx) })
+	}
 	return group.Wait()
 }
 

@@ -4,15 +4,20 @@
 package component
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/podcert"
 )
 
 // signerWorkers is the default of --workers for the signer: many more than a backend gets calls at once, so that those that are slow do not
@@ -24,7 +29,7 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 	var trustDistribution, solverAddress string
 	cmd := &cobra.Command{
 		Use:   "signer",
-		Short: "Sign approved CertificateSigningRequests and publish trust bundles",
+		Short: "Sign approved CertificateSigningRequests and permitted PodCertificateRequests, and publish trust bundles",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.validate(); err != nil {
@@ -44,16 +49,17 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			}
 			m := signer.NewMetrics(metrics.Registry)
 			registry := signer.NewRegistry(mgr.GetClient(), made.make, clock.RealClock{}, m)
-			requests := &signer.Reconciler{
-				Client:   mgr.GetClient(),
-				Registry: registry,
-				Judge:    mgr.judge,
-				Teller:   mgr.teller,
-				Metrics:  m,
-				Clock:    clock.RealClock{},
-			}
+			core := &signer.Core{Registry: registry, Metrics: m, Clock: clock.RealClock{}}
+			requests := &signer.Reconciler{Core: core, Client: mgr.GetClient(), Judge: mgr.judge, Teller: mgr.teller}
 			if err := requests.SetupWithManager(mgr, o.workers); err != nil {
 				return fmt.Errorf("setting up the signer: %w", err)
+			}
+			pods, err := newServedPods(mgr.GetConfig())
+			if err != nil {
+				return err
+			}
+			if err := pods.setup(mgr, core, o.workers); err != nil {
+				return fmt.Errorf("setting up the signing for kubelets: %w", err)
 			}
 			publisher, err := detected.publisher(mgr, o.namespace)
 			if err != nil {
@@ -65,7 +71,7 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			if err := status.SetupWithManager(mgr); err != nil {
 				return fmt.Errorf("setting up the status of Signers: %w", err)
 			}
-			return detected.during(cmd.Context(), mgr.Start)
+			return detected.during(cmd.Context(), mgr.Start, pods.watch)
 		},
 	}
 	o.addFlags(cmd.Flags())
@@ -75,4 +81,34 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 	}
 	addDistributionFlag(cmd, &trustDistribution)
 	return cmd
+}
+
+// servedPods is how PodCertificateRequests are signed, for as long as the API server serves them in one version, or not at all.
+type servedPods struct {
+	cluster ability.Cluster
+	version podcert.Version
+}
+
+func newServedPods(config *rest.Config) (servedPods, error) {
+	api, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return servedPods{}, fmt.Errorf("setting up discovery: %w", err)
+	}
+	p := servedPods{cluster: ability.Cluster{API: api}}
+	p.version, err = podcert.Served(p.cluster)
+	return p, err
+}
+
+func (p servedPods) setup(mgr *controller, core *signer.Core, workers int) error {
+	if p.version == "" {
+		mgr.GetLogger().Info("the API server serves no PodCertificateRequests")
+		return nil
+	}
+	r := &podcert.Reconciler{Core: core, Client: mgr.GetClient(), Version: p.version, Judge: mgr.judge, Teller: mgr.teller}
+	return r.SetupWithManager(mgr, workers)
+}
+
+// watch returns an error when the API server serves another version.
+func (p servedPods) watch(ctx context.Context) error {
+	return podcert.WatchServed(ctx, p.cluster, clock.RealClock{}, p.version)
 }

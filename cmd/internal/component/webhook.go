@@ -16,7 +16,7 @@ import (
 
 func newWebhook(openKey ca.OpenKey) *cobra.Command {
 	var o options
-	var namespace, agentImage, trustDistribution string
+	var namespace, agentImage, trustDistribution, usePodCertificates string
 	var port int
 	cmd := &cobra.Command{
 		Use:   "webhook",
@@ -40,9 +40,14 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			kubelets, err := detectPodCertificates(cmd.Context(), config, reader, usePodCertificates)
+			if err != nil {
+				return err
+			}
 			server, err := webhook.New(config, webhook.Options{
 				Mutator: webhook.Mutator{
-					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain, Trust: detected.Distribution,
+					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain,
+					Trust: detected.Distribution, PodCertificates: kubelets.PodCertificates,
 				},
 				Validators:             validation.Handlers(kinds, reader, newBackends(reader, reader, namespace, openKey).make),
 				Namespace:              namespace,
@@ -54,7 +59,7 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("setting up the webhook: %w", err)
 			}
-			return detected.during(cmd.Context(), server.Run)
+			return detected.during(cmd.Context(), server.Run, kubelets.watch)
 		},
 	}
 	o.addFlags(cmd.Flags())
@@ -62,5 +67,6 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 	cmd.Flags().StringVar(&agentImage, "agent-image", "", "image of the agent that is added to pods (required)")
 	cmd.Flags().IntVar(&port, "port", webhook.DefaultPort, "port that serves admission requests")
 	addDistributionFlag(cmd, &trustDistribution)
+	addPodCertificatesFlag(cmd, &usePodCertificates)
 	return cmd
 }

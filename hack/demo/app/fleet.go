@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,7 +28,6 @@ type fleet struct {
 	Peers     int      `json:"peers"`              // how many members it has reached
 	Met       int      `json:"met"`                // how many certificates of them it has met
 	Own       seen     `json:"own"`
-	Issuer    string   `json:"issuer"`  // the key that signed its own certificate, by its identifier
 	Anchors   []string `json:"anchors"` // SHA-256 of each certificate that it verifies with
 }
 
@@ -155,7 +153,7 @@ func (f *fleet) print(id identity) error {
 	if err != nil {
 		return err
 	}
-	f.Own, f.Issuer = see(pair.Leaf), hex.EncodeToString(pair.Leaf.AuthorityKeyId)
+	f.Own = see(pair.Leaf)
 	if f.Anchors, err = id.fingerprints(); err != nil {
 		return err
 	}

@@ -110,6 +110,7 @@ type seen struct {
 	DNSNames []string `json:"dnsNames,omitempty"`
 	Serial   string   `json:"serial"`
 	Issuer   string   `json:"issuer"`
+	By       string   `json:"by"` // the key that signed it, by its identifier
 	Lifetime string   `json:"lifetime"`
 	NotAfter string   `json:"notAfter"`
 }
@@ -119,6 +120,7 @@ func see(c *x509.Certificate) seen {
 		DNSNames: c.DNSNames,
 		Serial:   c.SerialNumber.Text(16),
 		Issuer:   c.Issuer.CommonName,
+		By:       hex.EncodeToString(c.AuthorityKeyId),
 		Lifetime: c.NotAfter.Sub(c.NotBefore).String(),
 		NotAfter: c.NotAfter.UTC().Format(time.RFC3339),
 	}

@@ -21,6 +21,7 @@ const usage = `usage:
   demo fleet  --service HOST [--listen :8443] [--interval 200ms] [--tls DIR] [--bundle FILE]   serve and call all that are behind HOST
   demo show   [--tls DIR]     print the certificate in DIR, then wait
   demo look   [--tls DIR] [--follow]   print modes, owners and fingerprints of what is in DIR; again at each change
+  demo read FILE              print FILE as it is
 `
 
 func main() {
@@ -35,6 +36,13 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("no command\n%s", usage)
+	}
+	if args[0] == "read" && len(args) == 2 {
+		text, err := os.ReadFile(args[1])
+		if err == nil {
+			_, err = os.Stdout.Write(text)
+		}
+		return err
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	dir := flags.String("tls", "/var/run/secrets/certwright.dev/tls", "directory with tls.crt, tls.key and ca.crt")

@@ -51,8 +51,6 @@ type Authority struct {
 	Issuers []*x509.Certificate
 	// Anchors are what verifiers must trust.
 	Anchors []*x509.Certificate
-	// RootKey is the key of Anchors[0] for a managed CA, else nil.
-	RootKey crypto.Signer
 	// Remedy tells a person what to do when the time of this authority is over.
 	Remedy string
 	// NotAfter is when the first certificate from Cert to the anchor expires.
@@ -121,6 +119,28 @@ func New(chain, anchors []*x509.Certificate, key crypto.Signer) (*Authority, err
 		}
 	}
 	return a, nil
+}
+
+// Root is the trust anchor that the chain leads to.
+func (a *Authority) Root() *x509.Certificate { return a.path[len(a.path)-1] }
+
+// LeadsTo reports whether whoever trusts these anchors, and no others, could verify what the authority signs, at some time.
+func (a *Authority) LeadsTo(anchors []*x509.Certificate) bool {
+	_, err := bestPath(append([]*x509.Certificate{a.Cert}, a.Issuers...), anchors)
+	return err == nil
+}
+
+// Chain returns what is handed out with a leaf: the leaf and the CA certificates above it, without a root. It ends before the first one
+// that expires before the leaf, which no verifier needs then, and some would stumble over.
+func (a *Authority) Chain(leaf *x509.Certificate) []*x509.Certificate {
+	chain := []*x509.Certificate{leaf}
+	for _, c := range a.Issuers {
+		if c.NotAfter.Before(leaf.NotAfter) {
+			break
+		}
+		chain = append(chain, c)
+	}
+	return chain
 }
 
 // Check says why the authority cannot sign at the given time, or nil if it can.

@@ -23,12 +23,32 @@ import (
 )
 
 // Backdate is how far in the past a certificate's life begins at the most, for verifiers whose clocks are slow. It comes on
-// top of the request's Duration: whoever must keep to a limit from notBefore to notAfter takes it off the Duration.
+// top of the request's Duration, but for pods whose kubelets ask: the API server bounds all of a life, from notBefore to notAfter.
 const Backdate = 5 * time.Minute
 
 // backdate is a tenth of a short life: one of a minute that begins five minutes ago would look nearly over to whoever
 // renews at a share of it.
 func backdate(life time.Duration) time.Duration { return min(Backdate, life/10) }
+
+// validity returns when the certificate's life begins and ends. The error is a *signer.RequestError if a pod's would be too short for the API
+// server: others can still be signed.
+func (a *Authority) validity(req csr.Request, now time.Time) (notBefore, notAfter time.Time, err error) {
+	start := now.Add(-backdate(req.Duration))
+	if req.ForPod {
+		start = now.Add(-csr.MaxPodBackdate)
+	}
+	notBefore = latest(start, a.notBefore).UTC().Truncate(time.Second)
+	end := now.Add(req.Duration)
+	if req.ForPod {
+		end = notBefore.Add(req.Duration)
+	}
+	notAfter = earliest(end, a.NotAfter).UTC().Truncate(time.Second)
+	if req.ForPod && notAfter.Sub(notBefore) < csr.MinPodLifetime {
+		return notBefore, notAfter, &signer.RequestError{Err: fmt.Errorf("the CA %s expires at %s, and certificates of pods must live for %s at least",
+			a.Cert.Subject, a.NotAfter.UTC().Format(time.RFC3339), csr.MinPodLifetime)}
+	}
+	return notBefore, notAfter, nil
+}
 
 // leafExtensions are all extensions that a certificate of this package may have: key usage, extended key usage, basic
 // constraints, subject and authority key identifiers, subject alternative names, CRL distribution points, authority information
@@ -83,14 +103,18 @@ func (a *Authority) template(req csr.Request, now time.Time) (*x509.Certificate,
 	if err := a.permits(req, usage, extended, rawSubject); err != nil {
 		return nil, err
 	}
+	notBefore, notAfter, err := a.validity(req, now)
+	if err != nil {
+		return nil, err
+	}
 	keyID, err := KeyIdentifier(req.PublicKey)
 	if err != nil {
 		return nil, err
 	}
 	t := &x509.Certificate{
 		RawSubject:            rawSubject,
-		NotBefore:             latest(now.Add(-backdate(req.Duration)), a.notBefore).UTC().Truncate(time.Second),
-		NotAfter:              earliest(now.Add(req.Duration), a.NotAfter).UTC().Truncate(time.Second),
+		NotBefore:             notBefore,
+		NotAfter:              notAfter,
 		KeyUsage:              usage,
 		ExtKeyUsage:           extended,
 		BasicConstraintsValid: true,

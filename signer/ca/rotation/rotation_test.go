@@ -1,0 +1,239 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rotation
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+)
+
+const (
+	day         = 24 * time.Hour
+	propagation = time.Hour
+)
+
+var now = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+
+func publishing(published time.Time) State {
+	return State{Phase: v1alpha1.RotationPublishing, Since: now.Add(-2 * day), Published: published, Longest: Lifetime(day)}
+}
+
+func signing(since time.Time) State {
+	return State{Phase: v1alpha1.RotationSigning, Since: since, Longest: Lifetime(time.Hour), OldLongest: Lifetime(day)}
+}
+
+func TestNext(t *testing.T) {
+	idle := State{Longest: Lifetime(day)}
+	for name, c := range map[string]struct {
+		state  State
+		change func(*Facts)
+		step   Step
+		want   func(State) State // nil for the same
+	}{
+		"nothing is due":     {idle, nil, None, nil},
+		"nothing is written": {State{}, nil, Raise, func(State) State { return idle }},
+		"longer lives":       {idle, func(f *Facts) { f.MaxDuration = 2 * day }, Raise, func(s State) State { s.Longest = Lifetime(2 * day); return s }},
+		"shorter lives":      {idle, func(f *Facts) { f.MaxDuration = time.Minute }, None, nil},
+		"due": {idle, func(f *Facts) { f.Due = true }, Begin, func(s State) State {
+			s.Phase, s.Since = v1alpha1.RotationPublishing, now
+			return s
+		}},
+		"due again while it is under way": {signing(now), func(f *Facts) { f.Due, f.MaxDuration = true, time.Hour }, None, nil},
+		"intermediate":                    {publishing(now), func(f *Facts) { f.Renew = true }, Renew, nil},
+		"not seen":                        {publishing(time.Time{}), func(f *Facts) { f.Seen = answers(false, nil) }, None, nil},
+		"seen":                            {publishing(time.Time{}), nil, Seen, func(s State) State { s.Published = now; return s }},
+		"seen by a clock that was ahead":  {publishing(now.Add(day)), nil, Seen, func(s State) State { s.Published = now; return s }},
+		"seen by a clock a little ahead":  {publishing(now.Add(time.Minute)), nil, None, nil},
+		"not everybody had time":          {publishing(now.Add(time.Second - propagation)), nil, None, nil},
+		"everybody had time": {publishing(now.Add(-propagation)), nil, Switch, func(State) State {
+			return State{Phase: v1alpha1.RotationSigning, Since: now, Longest: Lifetime(day), OldLongest: Lifetime(day)}
+		}},
+		"the bundle was taken away":     {publishing(now.Add(-propagation)), func(f *Facts) { f.Seen = answers(false, nil) }, None, nil},
+		"it was published for long":     {publishing(time.Time{}), func(f *Facts) { f.Now = now.Add(30 * day); f.Seen = answers(false, nil) }, None, nil},
+		"a certificate may live on":     {signing(now.Add(-day)), nil, Raise, func(s State) State { s.Longest = Lifetime(day); return s }},
+		"a certificate may still live":  {signing(now.Add(-day)), func(f *Facts) { f.MaxDuration = time.Hour }, None, nil},
+		"the last one has expired":      {signing(now.Add(-day - maxMargin)), func(f *Facts) { f.MaxDuration = time.Hour }, Finish, func(s State) State { return State{Longest: s.Longest} }},
+		"the old root itself expired":   {signing(now.Add(-time.Minute)), func(f *Facts) { f.MaxDuration, f.OldNotAfter = time.Hour, now }, Finish, func(s State) State { return State{Longest: s.Longest} }},
+		"the old root expires later":    {signing(now.Add(-time.Minute)), func(f *Facts) { f.MaxDuration, f.OldNotAfter = time.Hour, now.Add(time.Second) }, None, nil},
+		"the clock was ahead, and back": {signing(now.Add(day)), func(f *Facts) { f.MaxDuration = time.Hour }, None, nil},
+		"compromised":                   {idle, func(f *Facts) { f.Compromised = true }, Replace, nil},
+		"compromised while publishing": {publishing(now), func(f *Facts) { f.Compromised, f.Renew = true, true }, Replace, func(State) State {
+			return State{Longest: Lifetime(day)}
+		}},
+		"compromised while signing": {signing(now), func(f *Facts) { f.Compromised = true }, Replace, func(State) State { return State{Longest: Lifetime(day)} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Facts{Now: now, Propagation: propagation, MaxDuration: day, Seen: answers(true, nil)}
+			if c.change != nil {
+				c.change(&f)
+			}
+			f.Over = func(until time.Time) bool { return !f.Now.Before(until) }
+			want := c.state
+			if c.want != nil {
+				want = c.want(c.state)
+			}
+			step, state, err := c.state.Next(f)
+			if step != c.step || state != want || err != nil {
+				t.Errorf("step %d, %+v, error %v, want step %d, %+v", step, state, err, c.step, want)
+			}
+		})
+	}
+}
+
+func answers(seen bool, err error) func() (bool, error) {
+	return func() (bool, error) { return seen, err }
+}
+
+func TestTroubleWithTheBundleTakesNoStep(t *testing.T) {
+	away := errors.New("connection refused")
+	for _, s := range []State{publishing(time.Time{}), publishing(now.Add(-propagation))} {
+		step, state, err := s.Next(Facts{Now: now, Propagation: propagation, Seen: answers(true, away), Over: func(time.Time) bool { return true }})
+		if step != None || state != s || !errors.Is(err, away) {
+			t.Errorf("step %d, %+v, error %v", step, state, err)
+		}
+	}
+}
+
+// No two steps may come out of one, and the longest lifetime below a root is known until that root is gone.
+func TestAllStepsInOrder(t *testing.T) {
+	s, at := State{}, now
+	var steps []Step
+	due := true
+	for range 1000 {
+		f := Facts{
+			Now: at, Propagation: propagation, MaxDuration: day, Due: due, Seen: answers(true, nil),
+			Over: func(until time.Time) bool { return !at.Before(until) },
+		}
+		step, next, err := s.Next(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step != None {
+			steps = append(steps, step)
+			due = false
+		}
+		s, at = next, at.Add(10*time.Minute)
+	}
+	if want := []Step{Begin, Raise, Seen, Switch, Finish}; len(steps) != len(want) {
+		t.Fatalf("steps %v, want %v", steps, want)
+	}
+	if s != (State{Longest: Lifetime(day)}) {
+		t.Errorf("it ends with %+v", s)
+	}
+}
+
+func TestDue(t *testing.T) {
+	for name, c := range map[string]struct{ life, propagation, want time.Duration }{
+		"ten years":         {3650 * day, time.Hour, 3650 * day / 3 * 2},
+		"slow to propagate": {90 * day, 20 * day, 50 * day},
+		"too slow":          {time.Hour, time.Hour, 20 * time.Minute},
+		"quick":             {time.Hour, time.Second, 40 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Due(now, now.Add(c.life), c.propagation).Sub(now); got != c.want {
+				t.Errorf("due after %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestEncoding(t *testing.T) {
+	for _, s := range []State{{}, {Longest: Lifetime(time.Hour)}, publishing(time.Time{}), publishing(now.Add(time.Nanosecond)), signing(now)} {
+		text, err := s.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Decode(text); err != nil || got != s {
+			t.Errorf("%s is read as %+v, error %v, want %+v", text, got, err, s)
+		}
+	}
+	if s, err := Decode(nil); err != nil || s != (State{}) {
+		t.Errorf("nothing is read as %+v, error %v", s, err)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"no JSON":           {"Publishing", "invalid character"},
+		"another phase":     {`{"phase":"Paused","since":"2026-05-04T03:02:01Z"}`, `phase "Paused" is not one of Publishing, Signing`},
+		"no time":           {`{"phase":"Signing"}`, "no time at which it began"},
+		"a phase was there": {`{"since":"2026-05-04T03:02:01Z"}`, `phase "" is not one of`},
+		"no duration":       {`{"longest":"a day"}`, "a day"},
+		"less than nothing": {`{"longest":"-24h"}`, "less than nothing"},
+		"no time of day":    {`{"phase":"Signing","since":"yesterday"}`, "yesterday"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if s, err := Decode([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) || s != (State{}) {
+				t.Errorf("got %+v, error %v, want one that says %q", s, err, c.want)
+			}
+		})
+	}
+}
+
+// wall is a clock whose time of day can be set, while the time that passes goes on.
+type wall struct {
+	passed time.Duration
+	offset time.Duration
+}
+
+func (w *wall) Now() time.Time { return now.Add(w.passed + w.offset) }
+
+// Since measures as the monotonic clock does: the time of day when the mark was made is what it was then, whatever the clock says now.
+func (w *wall) Since(mark time.Time) time.Duration { return now.Add(w.passed).Sub(mark) }
+
+func TestWatch(t *testing.T) {
+	until := now.Add(time.Hour)
+	t.Run("time passes", func(t *testing.T) {
+		w, clk := Watch{}, &wall{}
+		for _, c := range []struct {
+			passed time.Duration
+			over   bool
+		}{{0, false}, {time.Hour - 1, false}, {time.Hour, true}, {2 * time.Hour, true}} {
+			clk.passed = c.passed
+			if got := w.Over(clk, until); got != c.over {
+				t.Errorf("after %s: %t", c.passed, got)
+			}
+		}
+	})
+	t.Run("the clock jumps ahead", func(t *testing.T) {
+		w, clk := Watch{}, &wall{}
+		w.Over(clk, until)
+		clk.offset = 5 * time.Hour
+		if w.Over(clk, until) {
+			t.Error("the wait got shorter")
+		}
+		clk.passed = time.Hour
+		if !w.Over(clk, until) {
+			t.Error("the wait has no end")
+		}
+	})
+	t.Run("the clock jumps back", func(t *testing.T) {
+		w, clk := Watch{}, &wall{}
+		w.Over(clk, until)
+		clk.passed, clk.offset = time.Hour, -time.Minute
+		if w.Over(clk, until) {
+			t.Error("over before the time of day says so")
+		}
+		clk.passed += time.Minute
+		if !w.Over(clk, until) {
+			t.Error("the wait has no end")
+		}
+	})
+	t.Run("a new process finds it over", func(t *testing.T) {
+		w, clk := Watch{}, &wall{passed: 2 * time.Hour}
+		if !w.Over(clk, until) {
+			t.Error("what passed while nobody ran does not count")
+		}
+	})
+	t.Run("another time", func(t *testing.T) {
+		w, clk := Watch{}, &wall{passed: 2 * time.Hour}
+		if w.Over(clk, until); w.Over(clk, until.Add(2*time.Hour)) {
+			t.Error("a later time is over with the earlier one")
+		}
+	})
+}

@@ -1,0 +1,91 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package inject
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/certwright/certwright/webhook/annotation"
+)
+
+// KeyProblem says why no mode that the kubelet gives to a key lets the pod's
+// containers read it and nobody else, and what to do; "" when one does.
+func KeyProblem(pod *corev1.Pod) string {
+	context := pod.Spec.SecurityContext
+	if context != nil && (context.FSGroup != nil || context.RunAsUser != nil && sameUser(pod)) {
+		return ""
+	}
+	return FSGroupProblem(pod)
+}
+
+// sameUser tells whether no container says another user than the pod. One that says
+// none, such as those of "kubectl debug", has the pod's.
+func sameUser(pod *corev1.Pod) bool {
+	for c := range Workload(pod) {
+		if user := runAsUser(pod, c); *user != *pod.Spec.SecurityContext.RunAsUser {
+			return false
+		}
+	}
+	return true
+}
+
+// FSGroupProblem says why an fsGroup is not for us to set, and what to do; "" when
+// it is. A kubelet gives the files of most kinds of volumes to that group. In those
+// that live no longer than the pod that is harmless; in others it takes long, stays
+// and may lock others out.
+func FSGroupProblem(pod *corev1.Pod) string {
+	for i := range pod.Spec.Volumes {
+		v := pod.Spec.Volumes[i].VolumeSource
+		harmless := v.EmptyDir != nil || v.Secret != nil || v.ConfigMap != nil || v.DownwardAPI != nil || v.Projected != nil ||
+			v.HostPath != nil || v.NFS != nil || v.Image != nil // the kubelet leaves these three as they are
+		if !harmless {
+			return fmt.Sprintf("with the volume %s, a kubelet can give the key to the pod's containers only by an fsGroup or user that the pod itself says: set spec.securityContext.fsGroup (or runAsUser, for all containers), or set annotation %s to %s",
+				annotation.Shorten(pod.Spec.Volumes[i].Name), annotation.Delivery, annotation.DeliveryAgent)
+		}
+	}
+	return ""
+}
+
+// runAsUser is the user of a container as far as the pod says it.
+func runAsUser(pod *corev1.Pod, c *corev1.Container) *int64 {
+	if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
+		return c.SecurityContext.RunAsUser
+	}
+	if pod.Spec.SecurityContext != nil {
+		return pod.Spec.SecurityContext.RunAsUser
+	}
+	return nil
+}
+
+// checkSignal finds what keeps the agent from signalling the containers that see the
+// files. A process may signal those of its own user only (kill(2)), as the agent
+// has no capability, and it must not see those of the node.
+func checkSignal(pod *corev1.Pod, containers []string) (user int64, problem string) {
+	switch share := pod.Spec.ShareProcessNamespace; {
+	case pod.Spec.HostPID:
+		return 0, "the processes of the node are no business of the agent: remove spec.hostPID, or use another way to reload"
+	case share != nil && !*share:
+		return 0, "needs a process namespace that the containers share: remove spec.shareProcessNamespace, or use another way to reload"
+	}
+	var found *int64
+	for c := range Workload(pod) {
+		if !Selected(c, containers) {
+			continue
+		}
+		of := runAsUser(pod, c)
+		if of == nil {
+			return 0, fmt.Sprintf("the agent has to run as the user of the process, which is not known for container %s: set its securityContext.runAsUser, or spec.securityContext.runAsUser", annotation.Shorten(c.Name))
+		}
+		if found != nil && *found != *of {
+			return 0, fmt.Sprintf("the agent has to run as the user of the process, and the containers that see the files run as users %d and %d: give them one user, or list only those with the process in %s", *found, *of, annotation.Containers)
+		}
+		found = of
+	}
+	if found == nil {
+		return 0, "no container sees the files"
+	}
+	return *found, ""
+}

@@ -38,6 +38,7 @@ images-extra: bin/certwright-kms bin/certwright-dns bin/sample-signer bin/images
 	  sample-signer=certwright/sample-signer:dev:bin/sample-signer
 
 # Images of what the end-to-end tests run beside Certwright, and of certwright-kms together with a software HSM.
+POSTGRES := /usr/lib/postgresql/15/bin
 SOFTHSM := /usr/lib/softhsm/libsofthsm2.so
 .PHONY: e2e-images
 e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/certwright-kms
@@ -45,6 +46,10 @@ e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/cer
 	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/sample-signer spiffe-app=certwright/e2e-spiffe-app:dev:bin/spiffe-app
 	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named \
 	  certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms,$(SOFTHSM) softhsm-ca=certwright/e2e-softhsm-ca:dev:bin/servers/softhsm-ca,$(SOFTHSM)
+	hack/images/debian/roots.sh
+	bin/images-tool --out bin/images --libraries --root bin/debian/nginx nginx=certwright/e2e-nginx:dev:/usr/sbin/nginx
+	bin/images-tool --out bin/images --libraries --root bin/debian/postgres \
+	  postgres=certwright/e2e-postgres:dev:/usr/local/bin/docker-entrypoint.sh,$(POSTGRES)/postgres,$(POSTGRES)/initdb,$(POSTGRES)/psql,$(POSTGRES)/pg_isready,/bin/dash
 
 .PHONY: generate
 generate: ## Generate deepcopy code, gRPC code, CRDs, docs/reference.md and manifests/install.yaml
@@ -112,9 +117,11 @@ demo-down: cluster-down ## Take down all that `make demo` brought up
 clean: ## Remove what was built; the cache of cluster programs in ~/.cache/certwright as well
 	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/certwright"
 
+# What nginx and PostgreSQL are linked with. They themselves are not installed, as they would start here.
+LIBRARIES := libpq5 libpcre2-8-0 libicu72 libxml2 libldap-2.5-0 libpam0g libgssapi-krb5-2 libsystemd0 liblz4-1 libzstd1 libreadline8
 .PHONY: packages
 packages: ## Install the Debian packages that the tests use
-	hack/packages.sh openssl gnutls-bin bind9 bind9-dnsutils softhsm2 p11-kit p11-kit-modules opensc-pkcs11
+	hack/packages.sh openssl gnutls-bin bind9 bind9-dnsutils softhsm2 p11-kit p11-kit-modules opensc-pkcs11 $(LIBRARIES)
 
 .PHONY: help
 help: ## Show this help

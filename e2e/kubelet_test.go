@@ -158,7 +158,9 @@ func TestNobodyButItsNodeAsksForAPod(t *testing.T) {
 	s.signer(forKubelets)
 	s.policy()
 	s.makeServiceAccounts("app", "thief")
-	pod := s.idlePod("app", "app")
+	pod := s.newPod("app", s.annotated("app", "delivery", "kubelet"), "app", demo("app", 1000, "server"))
+	s.make(pod)
+	s.podReady(pod)
 	s.grant(rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: s.namespace, Name: "thief"}, rbacv1.PolicyRule{
 		APIGroups: []string{podRequestKind.Group}, Resources: []string{"podcertificaterequests"}, Verbs: []string{"create"},
 	})

@@ -102,7 +102,7 @@ func TestWrongAnnotationsAreRefusedByName(t *testing.T) {
 		if !apierrors.IsForbidden(err) {
 			s.Errorf("%s: got %v, want Forbidden", c.name, err)
 		}
-		s.contains(c.name, err.Error(), append(c.want, "this pod cannot get a certificate")...)
+		s.contains(c.name, err.Error(), append(c.want, "this pod cannot get what it asks for")...)
 	}
 }
 

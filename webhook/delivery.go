@@ -29,13 +29,13 @@ func (m Mutator) choose(pod *corev1.Pod, ask annotation.Ask, in Facts) (annotati
 	if !ask.TrustOnly() {
 		problems = append(problems, m.kubeletProblems(pod, ask, in)...)
 	}
-	switch {
-	case ask.Delivery == annotation.DeliveryKubelet:
+	if ask.Delivery == annotation.DeliveryKubelet {
 		return annotation.DeliveryKubelet, problems
-	case problems != nil, !ask.TrustOnly() && !m.PodCertificates.EveryKubelet:
-		return annotation.DeliveryAgent, nil
 	}
-	return annotation.DeliveryKubelet, nil
+	if len(problems) == 0 && (ask.TrustOnly() || m.PodCertificates.EveryKubelet) {
+		return annotation.DeliveryKubelet, nil
+	}
+	return annotation.DeliveryAgent, nil
 }
 
 // asksSigner tells whether it depends on the Signer who delivers.

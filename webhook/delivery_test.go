@@ -60,7 +60,7 @@ func TestWhoDelivers(t *testing.T) {
 		"asked what it cannot do":      {[]func(*corev1.Pod){annotate(annotation.Formats, "JKS")}, every, ready, "agent", "annotation certwright.dev/formats: a kubelet does not do that, set certwright.dev/delivery to agent"},
 		"a disk":                       {[]func(*corev1.Pod){disk}, every, ready, "agent", "annotation certwright.dev/delivery: with the volume data, a kubelet can give the key to the pod's containers only by an fsGroup or user that the pod itself says: set spec.securityContext.fsGroup (or runAsUser, for all containers), or set annotation certwright.dev/delivery to agent"},
 		"a disk of a group":            {[]func(*corev1.Pod){disk, fsGroup}, every, ready, "kubelet", ""},
-		"no name":                      {[]func(*corev1.Pod){annotate(annotation.DNSNames, ""), annotate(annotation.URIs, ""), annotate(annotation.IPAddresses, "10.0.0.1")}, every, ready, "kubelet", ""},
+		"an address alone":             {[]func(*corev1.Pod){annotate(annotation.DNSNames, ""), annotate(annotation.URIs, ""), annotate(annotation.IPAddresses, "10.0.0.1")}, every, ready, "kubelet", ""},
 		"trust bundles, by all":        {[]func(*corev1.Pod){trustOnly("a.b/c")}, ability.PodCertificates{}, nil, "kubelet", ""},
 		"trust bundles, several":       {[]func(*corev1.Pod){trustOnly("a.b/c,a.b/d")}, every, nil, "agent", "annotation certwright.dev/trust: a kubelet does not merge bundles, set certwright.dev/delivery to agent"},
 		"trust bundles with variables": {[]func(*corev1.Pod){trustOnly("a.b/c"), annotate(annotation.TrustEnv, "true")}, every, nil, "agent", "annotation certwright.dev/trust-env: a kubelet does not do that, set certwright.dev/delivery to agent"},

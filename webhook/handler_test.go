@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/webhook/annotation"
 )
 
@@ -47,13 +48,13 @@ type lister func(ctx context.Context, into *corev1.ServiceList, opts *client.Lis
 func newHook(t *testing.T, list lister, services ...client.Object) *hook {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	c := interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(services...).Build(), interceptor.Funcs{
 		List: func(ctx context.Context, w client.WithWatch, into client.ObjectList, opts ...client.ListOption) error {
-			if list != nil {
-				return list(ctx, into.(*corev1.ServiceList), (&client.ListOptions{}).ApplyOptions(opts))
+			if of, ok := into.(*corev1.ServiceList); ok && list != nil {
+				return list(ctx, of, (&client.ListOptions{}).ApplyOptions(opts))
 			}
 			return w.List(ctx, into, opts...)
 		},
@@ -181,7 +182,7 @@ func TestHandler(t *testing.T) {
 		},
 		"refused": {
 			pod: newPod(annotate(annotation.Delivery, "secret-value")), outcome: outcomeRefused, code: 403,
-			message: `this pod cannot get a certificate: annotation certwright.dev/delivery: "secret-value" is not allowed, use auto, agent, init or kubelet`,
+			message: `this pod cannot get what it asks for: annotation certwright.dev/delivery: "secret-value" is not allowed, use auto, agent, init or kubelet`,
 		},
 		"Services unknown": {
 			pod: newPod(), list: down, outcome: outcomeError, code: 500,

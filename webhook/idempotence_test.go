@@ -24,7 +24,7 @@ import (
 func TestIdempotent(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	delivered := map[string]int{}
-	for i := range 1000 {
+	for i := range 600 {
 		c := clusters[random.IntN(len(clusters))]
 		pod := randomPod(random)
 		raw, err := json.Marshal(pod)

@@ -178,22 +178,35 @@ func checkContainers(pod *corev1.Pod, ask annotation.Ask) (refusal annotation.Re
 
 // checkMounts finds volumes of the pod where ours belong.
 func checkMounts(pod *corev1.Pod, ask annotation.Ask, directories []string) (refusal annotation.Refusal) {
-	setting := annotation.MountPath
-	if ask.TrustOnly() {
-		setting = annotation.TrustMountPath
-	}
 	for c := range inject.Workload(pod) {
 		if !inject.Selected(c, ask.Containers) {
 			continue
 		}
 		for _, mount := range c.VolumeMounts {
-			if !inject.IsOurVolume(mount.Name) && slices.ContainsFunc(directories, func(directory string) bool { return within(mount.MountPath, directory) }) {
-				refusal.Addf("container %s mounts volume %s at %s, where the certificate belongs: set annotation %s to another path or list other containers in %s",
-					annotation.Shorten(c.Name), annotation.Shorten(mount.Name), annotation.Shorten(mount.MountPath), setting, annotation.Containers)
+			if inject.IsOurVolume(mount.Name) {
+				continue
+			}
+			for _, directory := range directories {
+				if within(mount.MountPath, directory) {
+					refusal.Addf("container %s mounts volume %s at %s, where %s or list other containers in %s",
+						annotation.Shorten(c.Name), annotation.Shorten(mount.Name), annotation.Shorten(mount.MountPath), belongs(ask, directory), annotation.Containers)
+				}
 			}
 		}
 	}
 	return refusal
+}
+
+// belongs says what is in a directory, and how to get it elsewhere.
+func belongs(ask annotation.Ask, directory string) string {
+	switch {
+	case directory != ask.MountPath:
+		return "the socket belongs: mount that elsewhere"
+	case ask.TrustOnly():
+		return "the trust bundle belongs: set annotation " + annotation.TrustMountPath + " to another path"
+	default:
+		return "the certificate belongs: set annotation " + annotation.MountPath + " to another path"
+	}
 }
 
 // within tells whether name is dir or below it.

@@ -119,6 +119,13 @@ func TestMutateRefuses(t *testing.T) {
 			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "mine", MountPath: mountPath}}
 		}
 	}
+	reloading := func(volume string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			annotate(annotation.ReloadCommand, `["/reload/x"]`)(pod)
+			annotate(annotation.ReloadVolume, volume)(pod)
+			pod.Spec.Volumes = []corev1.Volume{{Name: "certwright-token"}, {Name: "other"}}
+		}
+	}
 	const elsewhere = "set annotation certwright.dev/mount-path to another path or list other containers in certwright.dev/containers"
 	for name, test := range map[string]struct {
 		change func(*corev1.Pod)
@@ -143,6 +150,33 @@ func TestMutateRefuses(t *testing.T) {
 		"mount below": {
 			mounting(annotation.DefaultMountPath + "/x"),
 			"container web mounts volume mine at /var/run/secrets/certwright.dev/tls/x, where the certificate belongs: " + elsewhere,
+		},
+		"mount where the trust bundle is": {
+			func(pod *corev1.Pod) { trustOnly("a.b/c")(pod); mounting(annotation.DefaultTrustMountPath)(pod) },
+			"container web mounts volume mine at /var/run/secrets/certwright.dev/trust, where the trust bundle belongs: " +
+				"set annotation certwright.dev/trust-mount-path to another path or list other containers in certwright.dev/containers",
+		},
+		"mount where the socket is": {
+			func(pod *corev1.Pod) {
+				annotate(annotation.SPIFFESocket, "true")(pod)
+				mounting("/run/certwright/spiffe/agent.sock")(pod)
+			},
+			"container web mounts volume mine at /run/certwright/spiffe/agent.sock, where the socket belongs: mount that elsewhere or list other containers in certwright.dev/containers",
+		},
+		"volume that is not there": {
+			reloading("tools"),
+			`annotation certwright.dev/reload-volume: "tools" is not allowed, use the name of a volume that the pod has itself`,
+		},
+		"volume of ours": {
+			reloading("certwright-token"),
+			`annotation certwright.dev/reload-volume: "certwright-token" is not allowed, use the name of a volume that the pod has itself`,
+		},
+		"port taken": {
+			func(pod *corev1.Pod) {
+				annotate(annotation.MetricsPort, "9402")(pod)
+				pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 9402}}
+			},
+			"annotation certwright.dev/metrics-port: container web has port 9402 already, use another one",
 		},
 		"unknown container": {
 			annotate(annotation.Containers, "web,wep"),
@@ -251,26 +285,35 @@ func TestRestrictedStaysRestricted(t *testing.T) {
 	judge := func(pod *corev1.Pod) policy.AggregateCheckResult {
 		return policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec))
 	}
-	for _, delivery := range []annotation.Way{annotation.DeliveryAgent, annotation.DeliveryInit} {
+	asks := map[string][]func(*corev1.Pod){
+		"agent":        {annotate(annotation.Delivery, "agent")},
+		"init":         {annotate(annotation.Delivery, "init")},
+		"kubelet":      {annotate(annotation.Delivery, "kubelet")},
+		"all":          {annotate(annotation.SPIFFESocket, "true"), annotate(annotation.MetricsPort, "9402"), annotate(annotation.Formats, "JKS"), annotate(annotation.Trust, "a.b/c")},
+		"signal":       {annotate(annotation.ReloadSignal, "x=HUP"), func(pod *corev1.Pod) { pod.Spec.SecurityContext.RunAsUser = ptr.To[int64](7) }},
+		"trust":        {trustOnly("a.b/c")},
+		"trust, agent": {trustOnly("a.b/c,a.b/d")},
+	}
+	for name, ask := range asks {
 		for _, way := range []trust.Distribution{trust.DistributedClusterTrustBundle, trust.DistributedConfigMap} {
-			m := testMutator
+			m := clusters[1].Mutator
 			m.Trust = way
-			pod := newPod(annotate(annotation.Delivery, string(delivery)), func(pod *corev1.Pod) {
+			pod := newPod(append([]func(*corev1.Pod){func(pod *corev1.Pod) {
 				pod.Spec.SecurityContext = &corev1.PodSecurityContext{
 					RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 				}
 				pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{
 					AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				}
-			})
+			}}, ask...)...)
 			if result := judge(pod); !result.Allowed {
 				t.Fatalf("the pod was not restricted to begin with: %s", result.ForbiddenDetail())
 			}
-			if err := m.Mutate(pod, shop); err != nil {
+			if err := m.Mutate(pod, kubeletFacts); err != nil {
 				t.Fatal(err)
 			}
 			if result := judge(pod); !result.Allowed {
-				t.Errorf("delivery %s, trust %s: not restricted any more: %s", delivery, way, result.ForbiddenDetail())
+				t.Errorf("%s, trust %s: not restricted any more: %s", name, way, result.ForbiddenDetail())
 			}
 		}
 	}

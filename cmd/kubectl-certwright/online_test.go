@@ -33,7 +33,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	resources := map[string][]metav1.APIResource{
 		"/api/v1":                           {{Name: "pods", Kind: "Pod", Namespaced: true}, {Name: "configmaps", Kind: "ConfigMap", Namespaced: true}, {Name: "namespaces", Kind: "Namespace"}},
 		"/apis/certificates.k8s.io/v1":      {{Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"}},
-		"/apis/certwright.dev/v1alpha1":     {{Name: "certificatepolicies", Kind: "CertificatePolicy"}},
+		"/apis/certwright.dev/v1alpha1":     {{Name: "certificatepolicies", Kind: "CertificatePolicy"}, {Name: "signers", Kind: "Signer"}},
 		"/apis/authentication.k8s.io/v1":    {{Name: "selfsubjectreviews", Kind: "SelfSubjectReview"}},
 		"/apis/certificates.k8s.io/v1beta1": {},
 	}

@@ -99,7 +99,8 @@ func newController(t *testing.T, cluster *acmetest.Cluster, config v1alpha1.ACME
 		}
 	}
 	c := &controller{Cluster: cluster, queue: workqueue.NewTypedDelayingQueue[string](), signer: &signer.Reconciler{
-		Client: cluster.Client, Registry: registry, Judge: permits{}, Metrics: metrics, Teller: teller, Clock: clock.RealClock{},
+		Core:   &signer.Core{Registry: registry, Metrics: metrics, Clock: clock.RealClock{}},
+		Client: cluster.Client, Judge: permits{}, Teller: teller,
 	}}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	for range workers {

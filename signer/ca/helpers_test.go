@@ -20,6 +20,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -44,20 +45,25 @@ type world struct {
 	*ca.Backend
 	t      testing.TB
 	client client.WithWatch
-	clock  *clocktesting.FakeClock
-	mu     sync.Mutex
-	writes int
+	// outside is the same without the process under test: what it does counts for nothing.
+	outside client.Client
+	clock   *clocktesting.FakeClock
+	mu      sync.Mutex
+	writes  int
 	// changing keeps changes by the test apart.
 	changing sync.Mutex
 	// fail, if set, is what writes return.
 	fail error
+	// config is the backend's, death ends the process at a write.
+	config v1alpha1.CA
+	death  death
 }
 
 func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Object) *world {
 	t.Helper()
-	w := &world{t: t, clock: clocktesting.NewFakeClock(start)}
+	w := &world{t: t, clock: clocktesting.NewFakeClock(start), config: config}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -73,21 +79,25 @@ func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Obj
 		if w.fail != nil {
 			return w.fail
 		}
-		return f()
+		return w.death.around(f)
 	}
-	w.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
 		WithStatusSubresource(&v1alpha1.Signer{}).
 		WithIndex(&v1alpha1.Signer{}, v1alpha1.IndexSignerName, func(o client.Object) []string {
 			return []string{o.(*v1alpha1.Signer).Spec.SignerName}
-		}).
-		WithInterceptorFuncs(interceptor.Funcs{
-			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-				return write(func() error { return c.Create(ctx, o, opts...) })
-			},
-			Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-				return write(func() error { return c.Update(ctx, o, opts...) })
-			},
 		}).Build()
+	w.outside = cluster
+	w.client = interceptor.NewClient(cluster, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			return write(func() error { return c.Create(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return write(func() error { return c.Update(ctx, o, opts...) })
+		},
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+			return w.death.around(func() error { return c.SubResource(sub).Update(ctx, o, opts...) })
+		},
+	})
 	w.Backend = w.backend(w.client, config, isCA)
 	return w
 }

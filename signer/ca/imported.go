@@ -239,14 +239,17 @@ func (m *imported) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rota
 	if now := m.latest; now != nil && now.Check(facts.Now) == nil {
 		next, trouble = m.step(now, ask, facts)
 	}
-	changed := next != r
-	if changed {
-		if err := m.write(ctx, next); err != nil {
-			return m.rotated(l.authority, r, facts), fmt.Errorf("writing down the roots of the CA: %w", err)
-		}
+	if next == r {
+		return m.rotated(l.authority, r, facts), trouble
+	}
+	if err := m.write(ctx, next); err != nil {
+		return m.rotated(l.authority, r, facts), fmt.Errorf("writing down the roots of the CA: %w", err)
+	}
+	if now, _, err := m.choose(facts.Now); err == nil { // another one may sign now
+		l = m.overlap(loaded{authority: now}, facts.Now)
 	}
 	rotated := m.rotated(l.authority, m.record, facts)
-	rotated.Changed = changed
+	rotated.Changed = true
 	return rotated, trouble
 }
 

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,9 +28,16 @@ import (
 )
 
 // bundle is a trust bundle: the anchors that were published last.
-type bundle struct{ anchors []*x509.Certificate }
+type bundle struct {
+	anchors []*x509.Certificate
+	// publish, if set, does what is done by a write.
+	publish func(write func() error) error
+}
 
 func (b *bundle) Publish(_ context.Context, _ *v1alpha1.Signer, anchors []*x509.Certificate) (string, []string, error) {
+	if b.publish != nil && !slices.EqualFunc(anchors, b.anchors, (*x509.Certificate).Equal) {
+		return "bundle", nil, b.publish(func() error { b.anchors = anchors; return nil })
+	}
 	b.anchors = anchors
 	return "bundle", nil, nil
 }
@@ -49,7 +57,7 @@ type process struct {
 }
 
 func (w *world) process(bundle *bundle) *process {
-	p := &process{Backend: w.backend(w.client, managed(), false), bundle: bundle, w: w}
+	p := &process{Backend: w.backend(w.client, w.config, false), bundle: bundle, w: w}
 	metrics := signer.NewMetrics(prometheus.NewRegistry())
 	registry := signer.NewRegistry(w.client, func(signer.BackendConfig) (signer.Backend, error) { return p.Backend, nil }, w.clock, metrics)
 	p.status = &signer.StatusReconciler{

@@ -261,6 +261,7 @@ func cluster() []client.Object {
 		&corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "pod-uid", Labels: map[string]string{"app": "web"}},
 			Spec:       corev1.PodSpec{ServiceAccountName: "web", NodeName: "node-1"},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: "10.1.2.3"}}},
 		},
 		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}}},
 		&v1alpha1.Signer{

@@ -259,7 +259,7 @@ func TestTroubleIsNoVerdict(t *testing.T) {
 			onSigner(o, func(s *v1alpha1.Signer) { s.Spec.Limits.MaxDuration.Duration = time.Hour - time.Second })
 		}, told: "not answered yet"},
 		"a policy with lifetimes that are too short": {change: func(o client.Object) {
-			onPolicy(o, func(p *v1alpha1.CertificatePolicy) { p.Spec.Allow.MaxDuration.Duration = 10 * time.Minute })
+			onPolicy(o, func(p *v1alpha1.CertificatePolicy) { p.Spec.Allow.MaxDuration = &metav1.Duration{Duration: 10 * time.Minute} })
 		}, told: "not answered yet"},
 		"nothing to name yet": {change: func(o client.Object) {
 			onSigner(o, func(s *v1alpha1.Signer) { s.Spec.PodCertificates.DNSNames, s.Spec.PodCertificates.URIs = nil, nil })

@@ -29,7 +29,7 @@ func (r Refusal) Error() string {
 		rest = fmt.Sprintf("; and %d more", len(shown)-maxReasons)
 		shown = shown[:maxReasons]
 	}
-	return "this pod cannot get a certificate: " + strings.Join(shown, "; ") + rest
+	return "this pod cannot get what it asks for: " + strings.Join(shown, "; ") + rest
 }
 
 // Addf adds a reason. Those that nobody will read are only counted.

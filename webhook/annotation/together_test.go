@@ -4,6 +4,7 @@
 package annotation
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -74,7 +75,8 @@ func TestTogether(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse(test.annotations)
-			got, _ := err.(Refusal)
+			var got Refusal
+			errors.As(err, &got)
 			if !reflect.DeepEqual([]string(got), test.want) {
 				t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(test.want, "\n     "))
 			}

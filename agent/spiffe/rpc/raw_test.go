@@ -61,17 +61,22 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // echo sends back each field 1 that it receives, as a message.
 func echo(s *Stream) error {
-	for received := range s.ReceiveAll(1) {
-		if received.Err != nil {
-			return received.Err
-		}
-		for _, field := range received.Fields {
-			if err := s.Send(field.Bytes); err != nil {
-				return err
+	messages := s.ReceiveAll(1)
+	for {
+		select {
+		case <-s.Context().Done():
+			return s.Context().Err()
+		case received := <-messages:
+			if received.Err != nil {
+				return received.Err
+			}
+			for _, field := range received.Fields {
+				if err := s.Send(field.Bytes); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	return nil
 }
 
 // hold takes a message and waits for the end.

@@ -90,7 +90,8 @@ func (s *Stream) Receive(wanted ...protowire.Number) ([]Field, error) {
 }
 
 // ReceiveAll receives one message after the other, each when the one before was
-// taken from the channel, until an error, which is the last.
+// taken from the channel, until an error, which is the last. The channel is never
+// closed: who waits for it waits for the end of the context as well.
 func (s *Stream) ReceiveAll(wanted ...protowire.Number) <-chan Received {
 	messages := make(chan Received)
 	s.receiving.Go(func() {

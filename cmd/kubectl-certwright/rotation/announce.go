@@ -63,8 +63,12 @@ func (c CA) steps(kind Kind, radius Radius) []string {
 			"Nobody has to do anything. What the old one signed stays good until it expires.",
 		}
 	case Compromised:
+		what := "a new root and a new intermediate sign"
+		if isSecret(c.Backend) {
+			what = "the CA that is in the Secret now signs"
+		}
 		return []string{
-			"At once: a new root and a new intermediate sign, and the old root leaves the trust bundle.\nNothing that was signed until now verifies for those who have the new bundle, and nothing that is signed from now\non for those who have the old one: within minutes, as kubelets bring it to the pods.",
+			"At once: " + what + ", and the old root leaves the trust bundle.\nNothing that was signed until now verifies for those who have the new bundle, and nothing that is signed from now\non for those who have the old one: within minutes, as kubelets bring it to the pods.",
 			"Agents renew within seconds of the new bundle. Programs that read their files only when they start must be restarted.",
 			"Kubelets renew in their own time and init containers never: those pods must be restarted.",
 			"Whoever trusts the old root outside of pods must be given the new one.",

@@ -94,11 +94,13 @@ func Choose(signer *v1alpha1.Signer, backend string) (CA, error) {
 
 func isManaged(b v1alpha1.Backend) bool { return b.CA != nil && b.CA.Managed != nil }
 
+func isSecret(b v1alpha1.Backend) bool { return b.CA != nil && b.CA.SecretRef != nil }
+
 // notManaged says what is done instead where Certwright does not have the CA's key.
 func notManaged(b v1alpha1.Backend) string {
 	switch {
-	case b.CA != nil && b.CA.SecretRef != nil:
-		return fmt.Sprintf("its CA is in the Secret %s: put another one there, and both are trusted while it is needed", b.CA.SecretRef.Name)
+	case isSecret(b):
+		return fmt.Sprintf("its CA is in the Secret %s: put another one there, and both are trusted while that is needed. If the old one is compromised, say so here then", b.CA.SecretRef.Name)
 	case b.CA != nil && b.CA.Key != nil:
 		return "its CA's key is outside Kubernetes: make another one there, and add its root to spec.trustBundle.additional before you name it in the Signer"
 	}
@@ -110,7 +112,7 @@ func KindOf(b v1alpha1.Backend) string {
 	switch {
 	case isManaged(b):
 		return "managed CA"
-	case b.CA != nil && b.CA.SecretRef != nil:
+	case isSecret(b):
 		return "CA in Secret"
 	case b.CA != nil:
 		return "CA with key outside"
@@ -131,6 +133,7 @@ func (c CA) Check(kind Kind) error {
 	where := fmt.Sprintf("backend %s of Signer %s", c.Backend.Name, c.Signer.Name)
 	current := c.fingerprint(kind)
 	switch rotation := c.Status.Rotation; {
+	case isSecret(c.Backend) && kind == Compromised && rotation != nil: // the Secret has another one already
 	case !isManaged(c.Backend):
 		return fmt.Errorf("%s: not a CA that Certwright manages. %s", where, notManaged(c.Backend))
 	case rotation != nil && kind == Root:
@@ -145,8 +148,11 @@ func (c CA) Check(kind Kind) error {
 
 // fingerprint is that of the CA certificate that is to be replaced.
 func (c CA) fingerprint(kind Kind) string {
-	if kind == Intermediate {
+	switch {
+	case kind == Intermediate:
 		return c.Status.Issuer
+	case isSecret(c.Backend) && c.Status.Rotation != nil:
+		return c.Status.Rotation.OldRoot
 	}
 	return c.Status.Root
 }

@@ -138,7 +138,7 @@ func (f *follower) replaced(s v1alpha1.BackendStatus) bool {
 	if f.kind == Intermediate {
 		return s.Issuer != f.before.Status.Issuer
 	}
-	return s.Root != f.before.Status.Root && s.Rotation == nil
+	return s.Root != f.before.fingerprint(f.kind) && s.Rotation == nil
 }
 
 // hurry says what to look at if nothing happens.

@@ -154,8 +154,8 @@ func (r Radius) WriteText(w io.Writer, colors terminal.Palette) error {
 	if len(counts) == 0 && len(r.Problems) == 0 {
 		fmt.Fprintln(w, "  no pods")
 	}
-	fmt.Fprintf(w, "  %d live certificates are known%s. Kubernetes keeps requests for an hour and those of kubelets for a quarter of one:\n", r.Live, r.longest())
-	fmt.Fprintln(w, "  there may be more, and whoever verifies them outside of pods is not known here.")
+	fmt.Fprintf(w, "  %d live certificates are known%s. There may be more, as Kubernetes keeps requests for an\n", r.Live, r.longest())
+	fmt.Fprintln(w, "  hour and those of kubelets for a quarter of one; and whoever has or verifies some outside of pods is not known here.")
 	for _, problem := range r.Problems {
 		fmt.Fprintf(w, "  %s %s\n", colors.Warn("not known:"), terminal.Escape(problem.Error()))
 	}

@@ -87,6 +87,7 @@ func TestChooseAndCheck(t *testing.T) {
 		"one of several":                     {newSigner(managed("b")), "", Root, "Signer internal has several managed CAs: say which with --backend, one of local, b"},
 		"unknown backend":                    {newSigner(vault), "other", Root, `--backend "other": Signer internal has no such backend, it has local, vault`},
 		"a Secret's":                         {newSigner(secret), "files", Root, "not a CA that Certwright manages. its CA is in the Secret our-ca: put another one there"},
+		"a Secret's, compromised":            {only(secret), "", Compromised, "put another one there"},
 		"a key outside":                      {newSigner(hsm), "hsm", Compromised, "outside Kubernetes"},
 		"a server's":                         {newSigner(vault), "vault", Intermediate, "its CA is a server's (vault): it is replaced there"},
 		"none is managed":                    {only(vault), "", Root, "backend vault of Signer internal: not a CA that Certwright manages"},
@@ -114,6 +115,34 @@ func TestChooseAndCheck(t *testing.T) {
 		}
 		if err == nil && ca.Backend.Name != "local" {
 			t.Errorf("%s: got backend %s", name, ca.Backend.Name)
+		}
+	}
+}
+
+// Of a CA in a Secret, the one that was there before can be dropped at once.
+func TestCompromisedSecret(t *testing.T) {
+	t.Parallel()
+	signer := newSigner()
+	signer.Spec.Backends[0].CA = &v1alpha1.CA{SecretRef: &v1alpha1.SecretRef{Name: "our-ca"}}
+	for phase, root := range map[v1alpha1.RotationPhase]string{v1alpha1.RotationPublishing: oldRoot, v1alpha1.RotationSigning: newRoot} {
+		signer.Status.Backends[0].Rotation, signer.Status.Backends[0].Root = rotating(phase, nil), root
+		ca, err := Choose(signer, "")
+		if err == nil {
+			err = ca.Check(Compromised)
+		}
+		if err != nil || ca.fingerprint(Compromised) != oldRoot {
+			t.Errorf("%s: got %s, %v", phase, ca.fingerprint(Compromised), err)
+		}
+		f := &follower{before: ca, kind: Compromised, say: func(string) {}}
+		after := signer.DeepCopy()
+		for done, rotation := range map[bool]*v1alpha1.Rotation{false: rotating(phase, nil), true: nil} {
+			after.Status.Backends[0].Root, after.Status.Backends[0].Rotation = newRoot, rotation
+			if f.done = false; f.look(after) != nil || f.done != done {
+				t.Errorf("%s: done: got %v, want %v", phase, f.done, done)
+			}
+		}
+		if steps := strings.Join(ca.steps(Compromised, Radius{}), " "); !strings.Contains(steps, "the CA that is in the Secret now signs") {
+			t.Errorf("got %s", steps)
 		}
 	}
 }

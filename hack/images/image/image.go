@@ -47,6 +47,9 @@ type Spec struct {
 	// Libraries adds the shared libraries of this machine that the programs need, where they are here. Among the programs may
 	// be libraries that are loaded by their path, NAME.so: they land where they are, too.
 	Libraries bool
+	// Root is a folder of which everything lands in the image, with its permissions, such as unpacked packages. Programs are then
+	// paths below it, and libraries are looked for there first. Default: none.
+	Root string
 }
 
 // Build packs the programs of spec into an image.
@@ -75,8 +78,8 @@ func Build(spec Spec) (v1.Image, error) {
 	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
 	config.Config = v1.Config{
 		User:       User,
-		Entrypoint: []string{"/" + filepath.Base(spec.Programs[0])},
-		Env:        []string{"PATH=/"},
+		Entrypoint: []string{"/" + spec.place(spec.Programs[0])},
+		Env:        []string{"PATH=" + spec.path()},
 		WorkingDir: "/",
 	}
 	return mutate.ConfigFile(img, config)
@@ -113,35 +116,42 @@ func parseReference(reference string) (name.Tag, error) {
 	return ref, nil
 }
 
+// place is where a program lands.
+func (s Spec) place(program string) string {
+	switch {
+	case s.Root != "", s.Libraries && filepath.Ext(program) == ".so":
+		return strings.TrimPrefix(filepath.Clean(program), "/")
+	}
+	return filepath.Base(program)
+}
+
+// path has the folders of the programs.
+func (s Spec) path() string {
+	var folders []string
+	for _, program := range s.Programs {
+		if folder := filepath.Dir("/" + s.place(program)); !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	return strings.Join(folders, ":")
+}
+
+// source is where a program is on this machine.
+func (s Spec) source(program string) string { return filepath.Join(s.Root, program) }
+
 // archive returns the tar archive of one layer holding the programs.
 func archive(spec Spec) ([]byte, error) {
 	if len(spec.Programs) == 0 {
 		return nil, errors.New("an image needs at least one program")
 	}
-	files := map[string]string{} // where it lands, to where it is
-	for _, program := range spec.Programs {
-		base := filepath.Base(program)
-		if spec.Libraries && filepath.Ext(base) == ".so" {
-			base = strings.TrimPrefix(program, "/")
-		}
-		if files[base] != "" {
-			return nil, fmt.Errorf("two programs of one image are called %s: rename one", base)
-		}
-		files[base] = program
-	}
-	if spec.Libraries {
-		paths, err := libraries(spec.Programs)
-		if err != nil {
-			return nil, err
-		}
-		for _, path := range paths {
-			files[strings.TrimPrefix(path, "/")] = path
-		}
+	entries, err := spec.entries()
+	if err != nil {
+		return nil, err
 	}
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := add(w, files[name], name, spec.Libraries); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		if err := add(w, entries[name], name, spec.Libraries); err != nil {
 			return nil, err
 		}
 	}
@@ -151,31 +161,63 @@ func archive(spec Spec) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// add appends one program to the archive under its name there.
-func add(w *tar.Writer, program, name string, dynamic bool) error {
-	contents, err := os.ReadFile(program)
+// entries returns what the layer holds, by where it lands.
+func (s Spec) entries() (map[string]entry, error) {
+	entries := map[string]entry{}
+	if s.Root != "" {
+		var err error
+		if entries, err = rootEntries(s.Root); err != nil {
+			return nil, err
+		}
+	}
+	var programs []string
+	for _, program := range s.Programs {
+		place := s.place(program)
+		if entries[place].program {
+			return nil, fmt.Errorf("two programs of one image are called %s: rename one", place)
+		}
+		if s.Root != "" && !isELF(s.source(program)) {
+			if _, there := entries[place]; !there {
+				return nil, fmt.Errorf("%s is not below %s", program, s.Root)
+			}
+			continue // A script: it is there already.
+		}
+		entries[place] = entry{source: s.source(program), program: true}
+		programs = append(programs, s.source(program))
+	}
+	if !s.Libraries {
+		return entries, nil
+	}
+	paths, err := libraries(s.Root, programs)
 	if err != nil {
-		return fmt.Errorf("reading a program of the image: %w", err)
+		return nil, err
 	}
-	if !dynamic {
-		err = checkStatic(contents)
+	for _, path := range paths {
+		entries[strings.TrimPrefix(path, "/")] = entry{source: path, program: true}
 	}
-	if err != nil {
-		return fmt.Errorf("%s cannot run in an image of its own: %w", program, err)
+	return entries, nil
+}
+
+// add appends one entry to the archive under its name there.
+func add(w *tar.Writer, e entry, name string, dynamic bool) error {
+	var contents []byte
+	if e.source != "" {
+		var err error
+		if contents, err = os.ReadFile(e.source); err != nil {
+			return fmt.Errorf("reading a program of the image: %w", err)
+		}
+		if e.program && !dynamic {
+			err = checkStatic(contents)
+		}
+		if err != nil {
+			return fmt.Errorf("%s cannot run in an image of its own: %w", e.source, err)
+		}
 	}
-	header := &tar.Header{
-		Typeflag: tar.TypeReg,
-		Name:     name,
-		Size:     int64(len(contents)),
-		Mode:     0o755,
-		ModTime:  time.Unix(0, 0),
-		Format:   tar.FormatUSTAR,
-	}
-	if err := w.WriteHeader(header); err != nil {
-		return fmt.Errorf("adding %s: %w", program, err)
+	if err := w.WriteHeader(e.header(name, int64(len(contents)))); err != nil {
+		return fmt.Errorf("adding %s: %w", name, err)
 	}
 	if _, err := w.Write(contents); err != nil {
-		return fmt.Errorf("adding %s: %w", program, err)
+		return fmt.Errorf("adding %s: %w", name, err)
 	}
 	return nil
 }

@@ -17,9 +17,9 @@ import (
 var loaderFolders = []string{"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib/*-linux-gnu", "/usr/lib/*-linux-gnu"}
 
 // libraries returns the paths of the loaders of these programs, and of the shared libraries that they and their libraries
-// need, where they are on this machine.
-func libraries(programs []string) ([]string, error) {
-	found := map[string]bool{}
+// need, where they are on this machine. Those that are below root are not among them.
+func libraries(root string, programs []string) ([]string, error) {
+	found, below := map[string]bool{}, map[string]bool{}
 	for queue := slices.Clone(programs); len(queue) > 0; queue = queue[1:] {
 		loader, needed, err := needs(queue[0])
 		if err != nil {
@@ -29,7 +29,14 @@ func libraries(programs []string) ([]string, error) {
 			found[loader] = true
 		}
 		for _, library := range needed {
-			path, err := find(library)
+			if path, err := find(root, library); root != "" && err == nil {
+				if !below[path] {
+					below[path] = true
+					queue = append(queue, path)
+				}
+				continue
+			}
+			path, err := find("", library)
 			if err != nil {
 				return nil, fmt.Errorf("%s needs a library: %w", queue[0], err)
 			}
@@ -70,10 +77,10 @@ func needs(path string) (loader string, libraries []string, err error) {
 	return loader, libraries, err
 }
 
-// find returns where a library is.
-func find(library string) (string, error) {
+// find returns where a library is below root; an empty root is that of the machine.
+func find(root, library string) (string, error) {
 	for _, folder := range loaderFolders {
-		paths, err := filepath.Glob(filepath.Join(folder, library))
+		paths, err := filepath.Glob(filepath.Join(root+folder, library))
 		if err != nil {
 			return "", err
 		}

@@ -76,14 +76,14 @@ func TestLibraries(t *testing.T) {
 }
 
 func TestLibraryThatIsNotThere(t *testing.T) {
-	if _, err := find("libnone.so.0"); err == nil || !strings.Contains(err.Error(), "install the package") {
+	if _, err := find("", "libnone.so.0"); err == nil || !strings.Contains(err.Error(), "install the package") {
 		t.Errorf("got %v, want an error that says what to do", err)
 	}
 }
 
 // TestLibraryThatIsLoadedByItsPath: a library among the programs is found where it was.
 func TestLibraryThatIsLoadedByItsPath(t *testing.T) {
-	crypto, err := find("libcrypto.so.3")
+	crypto, err := find("", "libcrypto.so.3")
 	if err != nil {
 		t.Fatal(err)
 	}

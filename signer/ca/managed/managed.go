@@ -139,7 +139,10 @@ func Parse(data entry.Data) (a *CA, err error) {
 			return nil, err
 		}
 	}
-	return a, a.parseIssuer(data)
+	if err := a.parseIssuer(data); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // checkEntries refuses roots that the phase knows nothing of: they may be trusted, or the phase may be lost.

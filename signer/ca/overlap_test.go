@@ -1,0 +1,264 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ca_test
+
+import (
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca"
+)
+
+var recordName = ca.RecordName("internal", "local")
+
+// put puts another CA into the administrator's Secret, with other trust anchors than its root if they are given.
+func (s *story) put(to *issuer, anchors ...*issuer) {
+	s.t.Helper()
+	secret := s.secret(imported)
+	secret.Data = map[string][]byte{"tls.crt": pemCerts(to), "tls.key": pemKey(s.t, to.key)}
+	if len(anchors) > 0 {
+		secret.Data["ca.crt"] = pemCerts(anchors...)
+	}
+	if err := s.outside.Update(s.t.Context(), secret); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// roots are two CAs, and the story of a Signer that has the first.
+func overlap(t *testing.T) (s *story, one, two *issuer) {
+	t.Helper()
+	one, two = newIssuer(t, "One", "ECDSA-P256", nil, nil), newIssuer(t, "Two", "ECDSA-P256", nil, nil)
+	s = newStory(t, importedCA(), tlsSecret(t, one.key, one))
+	s.until("a CA", func() bool { return s.known().Root == fingerprint(one.cert) })
+	return s, one, two
+}
+
+// alone reports whether a root signs and is the only one that is published.
+func (s *story) alone(i *issuer) func() bool {
+	return func() bool {
+		k := s.known()
+		return k.Root == fingerprint(i.cert) && k.Issuer == k.Root && k.Rotation == nil && len(s.bundle.anchors) == 1 && s.bundle.anchors[0].Equal(i.cert)
+	}
+}
+
+func TestImportedRootOverlaps(t *testing.T) {
+	s, one, two := overlap(t)
+	s.put(two)
+	s.until("the new one alone", s.alone(two))
+	if want := []string{"idle", "Publishing", "Signing", "idle"}; !slices.Equal(s.phases, want) {
+		t.Errorf("phases %v, want %v", s.phases, want)
+	}
+	wantCerts(t, "the second bundle", s.bundles[1].anchors, []*issuer{one, two})
+	wantCerts(t, "the third bundle", s.bundles[2].anchors, []*issuer{two, one})
+	if waited := s.bundles[2].since.Sub(s.bundles[1].since); waited < propagation {
+		t.Errorf("the new root signed after %s", waited)
+	}
+	if waited := s.bundles[3].since.Sub(s.bundles[2].since); waited < lifetime {
+		t.Errorf("the old root was dropped after %s", waited)
+	}
+	record := s.secret(recordName)
+	if got, want := slices.Sorted(maps.Keys(record.Data)), []string{"anchors.crt", "rotation.json"}; !slices.Equal(got, want) || string(record.Data["rotation.json"]) != `{"longest":"10m0s"}` {
+		t.Errorf("the record has the keys %q and says %s", got, record.Data["rotation.json"])
+	}
+	if s.secret(imported).Annotations != nil {
+		t.Error("the administrator's Secret was written to")
+	}
+}
+
+// Whoever is killed has no CA of before in memory any more: the new one signs at once, and all else goes on.
+func TestOverlapSurvivesDeathAtEveryWrite(t *testing.T) {
+	once, _, two := overlap(t)
+	once.death.count = 0
+	once.put(two)
+	once.until("the new one alone", once.alone(two))
+	for at := range once.death.count {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d, made %t", at+1, after), func(t *testing.T) {
+				s, _, two := overlap(t)
+				s.death.count, s.death.at, s.death.after = 0, at+1, after
+				s.current = true
+				s.put(two)
+				s.until("the new one alone", s.alone(two))
+				if got := string(s.secret(recordName).Data["rotation.json"]); got != `{"longest":"10m0s"}` || s.deaths != 1 {
+					t.Errorf("%d deaths, and the record says %s", s.deaths, got)
+				}
+			})
+		}
+	}
+}
+
+func TestImportedRootAfterARestart(t *testing.T) {
+	s, one, two := overlap(t)
+	s.current = true
+	s.put(two)
+	s.process = s.world.process(s.bundle)
+	s.step()
+	if k := s.known(); k.Reason != "RootNotPropagated" || k.Root != fingerprint(two.cert) || k.Rotation == nil || k.Rotation.Phase != v1alpha1.RotationPublishing {
+		t.Errorf("the status says %+v", k)
+	}
+	wantCerts(t, "the bundle", s.bundle.anchors, []*issuer{two, one})
+	s.until("the new one alone", s.alone(two))
+	if k := s.known(); k.Message != "" {
+		t.Errorf("at last the status says %+v", k)
+	}
+}
+
+func TestImportedChangesOfMind(t *testing.T) {
+	three := newIssuer(t, "Three", "ECDSA-P256", nil, nil)
+	for name, c := range map[string]struct {
+		phase string
+		to    func(one, two *issuer) *issuer
+	}{
+		"back while publishing":         {"Publishing", func(one, _ *issuer) *issuer { return one }},
+		"another one while publishing":  {"Publishing", func(_, _ *issuer) *issuer { return three }},
+		"back while signing":            {"Signing", func(one, _ *issuer) *issuer { return one }},
+		"another one while signing":     {"Signing", func(_, _ *issuer) *issuer { return three }},
+		"another one when all was done": {"idle", func(_, _ *issuer) *issuer { return three }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, one, two := overlap(t)
+			s.put(two)
+			s.until("the phase", s.phase("Publishing"))
+			if c.phase != "Publishing" {
+				s.until("the phase", s.phase(c.phase))
+			}
+			to := c.to(one, two)
+			s.put(to)
+			s.until("that one alone", s.alone(to))
+		})
+	}
+}
+
+// Who changes a CA carefully publishes the new root first: then nothing is to be waited for.
+func TestImportedCrossedByHand(t *testing.T) {
+	s, one, two := overlap(t)
+	s.put(one, one, two)
+	s.until("both are published", func() bool { return len(s.bundle.anchors) == 2 })
+	for range 5 {
+		s.step()
+	}
+	if !slices.Equal(s.phases, []string{"idle"}) {
+		t.Errorf("phases %v", s.phases)
+	}
+	s.clock.Step(propagation)
+	s.put(two)
+	s.step()
+	if k := s.known(); k.Rotation == nil || k.Rotation.Phase != v1alpha1.RotationSigning || k.Issuer != fingerprint(two.cert) || k.Rotation.OldRoot != fingerprint(one.cert) {
+		t.Errorf("the new one does not sign at once: %+v", k)
+	}
+	s.until("the new one alone", s.alone(two))
+}
+
+func TestImportedCompromised(t *testing.T) {
+	s, one, two := overlap(t)
+	s.say(v1alpha1.AnnotationCompromisedRoot, fingerprint(one.cert))
+	s.until("a person is asked", func() bool { return s.known().Reason == "CompromisedRootInUse" })
+	if !s.alone(one)() {
+		t.Errorf("nobody can replace the CA but the administrator: %+v", s.known())
+	}
+	s.emergency = true
+	s.put(two)
+	s.step()
+	if !s.alone(two)() {
+		t.Errorf("the compromised root is still there: %+v, %d roots", s.known(), len(s.bundle.anchors))
+	}
+	if k := s.known(); k.Message != "" {
+		t.Errorf("the status says %+v", k)
+	}
+	t.Run("while it is on its way out", func(t *testing.T) {
+		for _, phase := range []string{"Publishing", "Signing"} {
+			s, one, two := overlap(t)
+			s.put(two)
+			s.until("the phase", s.phase(phase))
+			s.emergency = true
+			s.say(v1alpha1.AnnotationCompromisedRoot, fingerprint(one.cert))
+			s.clock.Step(5 * time.Second) // as a status is not written more often
+			if s.step(); !s.alone(two)() {
+				t.Errorf("%s: the compromised root is still there: %+v, %d roots", phase, s.known(), len(s.bundle.anchors))
+			}
+		}
+	})
+}
+
+func TestImportedTakenAway(t *testing.T) {
+	s, _, two := overlap(t)
+	s.put(two)
+	s.until("the phase", s.phase("Publishing"))
+	if err := s.outside.Delete(t.Context(), s.secret(imported)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.process.Sign(t.Context(), s.request(lifetime))
+	wantTrouble(t, err)
+	wantReason(t, s.process.Check(t.Context()), "SecretNotFound")
+}
+
+func TestRecordBroken(t *testing.T) {
+	s, _, _ := overlap(t)
+	for name, c := range map[string]struct {
+		change func(map[string][]byte)
+		reason string
+	}{
+		"no roots": {func(d map[string][]byte) { delete(d, "anchors.crt") }, "SecretIncomplete"},
+		"garbage":  {func(d map[string][]byte) { d["old-anchors.crt"] = []byte("garbage") }, "CertificateInvalid"},
+		"no state": {func(d map[string][]byte) { d["rotation.json"] = []byte("{") }, "SecretIncomplete"},
+		"no next roots": {func(d map[string][]byte) {
+			d["rotation.json"] = []byte(`{"phase":"Publishing","since":"2026-05-04T03:02:01Z"}`)
+		}, "SecretIncomplete"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := s.secret(recordName)
+			bad := good.DeepCopy()
+			c.change(bad.Data)
+			if err := s.outside.Update(t.Context(), bad); err != nil {
+				t.Fatal(err)
+			}
+			wantReason(t, s.process.Check(t.Context()), c.reason)
+			if _, err := s.process.Rotate(t.Context(), signer.Rotation{}); err == nil {
+				t.Error("it was written over")
+			}
+			bad.Data = good.Data
+			if err := s.outside.Update(t.Context(), bad); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.process.Check(t.Context()); err != nil {
+				t.Errorf("when it is good again: %v", err)
+			}
+		})
+	}
+	t.Run("of a Signer that is gone", func(t *testing.T) {
+		record := s.secret(recordName)
+		record.Annotations["certwright.dev/signer-name"] = "example.com/gone"
+		if err := s.outside.Update(t.Context(), record); err != nil {
+			t.Fatal(err)
+		}
+		s.step()
+		if of := s.secret(recordName).Annotations["certwright.dev/signer-name"]; of != "example.com/internal" {
+			t.Errorf("the record is that of %s", of)
+		}
+	})
+}
+
+// The record is of certificates alone, and never where the keys of a managed CA may be.
+func TestRecordName(t *testing.T) {
+	if got := ca.RecordName("internal", "local"); got != "certwright-ca--internal.local" {
+		t.Errorf("it is %s", got)
+	}
+	s, _, two := overlap(t)
+	s.put(two)
+	s.until("the phase", s.phase("Signing"))
+	for name, text := range s.secret(recordName).Data {
+		if name == "rotation.json" {
+			continue
+		}
+		if certs, err := signer.ParsePEM(text); err != nil || slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return !c.IsCA }) {
+			t.Errorf("%s holds something else than CA certificates: %v", name, err)
+		}
+	}
+}

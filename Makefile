@@ -41,9 +41,10 @@ images-extra: bin/certwright-kms bin/certwright-dns bin/sample-signer bin/images
 POSTGRES := /usr/lib/postgresql/15/bin
 SOFTHSM := /usr/lib/softhsm/libsofthsm2.so
 .PHONY: e2e-images
-e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/certwright-kms
+e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/go-app bin/certwright-kms
 	bin/images-tool --out bin/images $(foreach s,vaultd pebble traefik,$(s)=certwright/e2e-$(s):dev:bin/servers/$(s))
-	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/sample-signer spiffe-app=certwright/e2e-spiffe-app:dev:bin/spiffe-app
+	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/sample-signer spiffe-app=certwright/e2e-spiffe-app:dev:bin/spiffe-app \
+	  go-app=certwright/e2e-go:dev:bin/go-app
 	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named \
 	  certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms,$(SOFTHSM) softhsm-ca=certwright/e2e-softhsm-ca:dev:bin/servers/softhsm-ca,$(SOFTHSM)
 	hack/images/debian/roots.sh
@@ -78,7 +79,8 @@ faults: packages bin/cluster ## Let the real servers behind backends fail under 
 	go test -tags faults -count=1 -timeout 24h -v ./hack/faults -duration $(or $(DURATION),20s)
 
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: bin/cluster ## Run the benchmarks; the footprint of the agent beside one of client-go is among them
+	bin/cluster build
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: mutate
@@ -128,7 +130,7 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # go build knows what changed better than make does. Without the tag, gRPC's tracing adds 12 MB to bin/certwright.
-.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms bin/certwright-dns bin/sample-signer bin/spiffe-app
+.PHONY: bin/certwright bin/certwright-agent bin/kubectl-certwright bin/demo bin/cluster bin/images bin/servers bin/certwright-kms bin/certwright-dns bin/sample-signer bin/spiffe-app bin/go-app
 bin/certwright bin/certwright-agent bin/kubectl-certwright:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 bin/demo:
@@ -150,3 +152,5 @@ bin/sample-signer:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@ ./hack/sample-signer
 bin/spiffe-app:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $@ ./hack/spiffe-app
+bin/go-app:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./manifests/examples/apps/go

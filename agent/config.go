@@ -11,9 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/certwright/certwright/agent/credential"
 	"github.com/certwright/certwright/agent/reload"
 )
 
@@ -115,10 +118,11 @@ func ParseConfig(data []byte) (Config, error) {
 	if err := config.Validate(); err != nil {
 		return Config{}, err
 	}
-	return config.withDefaults(), nil
+	return config.WithDefaults(), nil
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults fills in what is empty and has a default.
+func (c Config) WithDefaults() Config {
 	if c.TrustOnly {
 		return c
 	}
@@ -134,20 +138,54 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// fingerprint identifies what is asked for, so that a restarted agent can tell
+// Fingerprint identifies what is asked for, so that a restarted agent can tell
 // whether the pair on disk answers its configuration. It holds nothing secret.
-func (c Config) fingerprint(n names) string {
+func (c Config) Fingerprint(n credential.Names) string {
 	usages := slices.Sorted(slices.Values(c.Usages))
 	data, err := json.Marshal(struct {
 		Signer, Algorithm string
 		Duration          Duration
 		Names, Usages     []string
-	}{c.SignerName, c.KeyAlgorithm, c.Duration, n.strings(), usages})
+	}{c.SignerName, c.KeyAlgorithm, c.Duration, n.Strings(), usages})
 	if err != nil {
 		panic(fmt.Sprintf("encoding strings as JSON: %v", err)) // unreachable: Duration and strings always encode
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// Names are those to ask for, with the pod's addresses filled in. podIPs is the
+// value of PodIPsEnv.
+func (c Config) Names(podIPs string) (credential.Names, error) {
+	var ips []netip.Addr
+	for _, text := range c.IPAddresses {
+		if text == PodIP {
+			pod, err := parsePodIPs(podIPs)
+			if err != nil {
+				return credential.Names{}, err
+			}
+			ips = append(ips, pod...)
+			continue
+		}
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return credential.Names{}, fmt.Errorf("ipAddresses: %w", err)
+		}
+		ips = append(ips, ip.Unmap())
+	}
+	return credential.NewNames(c.DNSNames, c.URIs, ips), nil
+}
+
+func parsePodIPs(list string) ([]netip.Addr, error) {
+	var ips []netip.Addr
+	for text := range strings.SplitSeq(list, ",") {
+		ip, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("ipAddresses contains %q, which needs %s, but its value %q is not a comma-separated list of IP addresses: set it from the downward API's status.podIPs", PodIP, PodIPsEnv, list)
+		}
+		ips = append(ips, ip.Unmap())
+	}
+	return ips, nil
 }
 
 // Duration is a time.Duration that is written in JSON as Go writes it: "24h0m0s".

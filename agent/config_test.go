@@ -9,9 +9,13 @@ import (
 	"errors"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/certwright/certwright/agent/agenttest"
+	"github.com/certwright/certwright/agent/credential"
 )
 
 const goodConfig = `{
@@ -41,7 +45,7 @@ func TestParseConfig(t *testing.T) {
 	if !reflect.DeepEqual(config, want) {
 		t.Errorf("got %+v\nwant %+v", config, want)
 	}
-	again, err := ParseConfig(must(json.Marshal(config))(t))
+	again, err := ParseConfig(agenttest.Must(json.Marshal(config))(t))
 	if err != nil || !reflect.DeepEqual(again, want) {
 		t.Errorf("after writing and reading it again: %+v, error %v", again, err)
 	}
@@ -73,7 +77,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"reload unknown":      {`"once": true`, `"reload": {"shell": "rm"}`, `unknown field "shell"`},
 		"reload once":         {`"once": true`, `"once": true, "reload": {"process": "a", "signal": "HUP"}`, "once: is not allowed together with reload"},
 		"socket once":         {`"once": true`, `"once": true, "spiffeSocket": "/run/a.sock"`, "once: is not allowed"},
-		"socket long":         {`"once": true`, `"spiffeSocket": "/` + strings.Repeat("x", 107) + `"`, "at most 107 bytes"},
+		"socket long":         {`"once": true`, `"spiffeSocket": "/` + strings.Repeat("x", 103) + `"`, "at most 103 bytes"},
 		"socket relative":     {`"once": true`, `"spiffeSocket": "a.sock"`, "spiffeSocket"},
 		"socket without ID":   {`"once": true`, `"spiffeSocket": "/a.sock", "uris": []`, "exactly one URI"},
 		"socket, two IDs":     {`"once": true`, `"spiffeSocket": "/a.sock", "uris": ["spiffe://a/b", "spiffe://a/c"]`, "exactly one URI"},
@@ -144,7 +148,7 @@ func TestParseConfigTakes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := ParseConfig(must(json.Marshal(config))(t))
+			again, err := ParseConfig(agenttest.Must(json.Marshal(config))(t))
 			if err != nil || !reflect.DeepEqual(again, config) {
 				t.Errorf("after writing and reading it again: %+v, error %v", again, err)
 			}
@@ -182,13 +186,13 @@ func TestTrustOnlyTakesNothingAboutACertificate(t *testing.T) {
 
 // What does not change what is asked for does not change the fingerprint, so that no new certificate is asked for.
 func TestFingerprintIsOfWhatIsAskedFor(t *testing.T) {
-	config := must(ParseConfig([]byte(goodConfig)))(t)
-	n := must(resolveNames(config, "198.18.0.7"))(t)
-	want := config.fingerprint(n)
+	config := agenttest.Must(ParseConfig([]byte(goodConfig)))(t)
+	n := agenttest.Must(config.Names("198.18.0.7"))(t)
+	want := config.Fingerprint(n)
 	config.Directory, config.TrustBundleFiles, config.Once = "/other", []string{"/other"}, false
 	config.PublicRoots, config.Formats, config.RenewFile = true, []string{FormatJKS}, "/renew"
 	config.Reload, config.SPIFFESocket, config.MetricsAddress = &Reload{Process: "a", Signal: "HUP"}, "/run/a.sock", ":9402"
-	if config.fingerprint(n) != want {
+	if config.Fingerprint(n) != want {
 		t.Error("the fingerprint changed")
 	}
 }
@@ -205,17 +209,18 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(goodConfig))
 	f.Add([]byte(`{"trustOnly":true,"directory":"/t","trustBundleFiles":["/b"],"reload":{"url":"http://[::1]:1"}}`))
 	f.Add([]byte(`{"signerName":"example.com/x","dnsNames":["a"],"directory":"/t","trustBundleFiles":["/b"]}`))
+	key := agenttest.Must(credential.GenerateKey("ECDSA-P256"))(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		config, err := ParseConfig(data)
 		if err != nil {
 			return
 		}
-		written := must(json.Marshal(config))(t)
+		written := agenttest.Must(json.Marshal(config))(t)
 		again, err := ParseConfig(written)
-		if err != nil || !bytes.Equal(written, must(json.Marshal(again))(t)) {
+		if err != nil || !bytes.Equal(written, agenttest.Must(json.Marshal(again))(t)) {
 			t.Errorf("%s came back as %+v, error %v", written, again, err)
 		}
-		n, err := resolveNames(config, "198.18.0.1")
+		n, err := config.Names("198.18.0.1")
 		if err != nil {
 			t.Fatalf("valid config without names: %v", err)
 		}
@@ -224,8 +229,51 @@ func FuzzParseConfig(f *testing.F) {
 				t.Errorf("took the file %q", file)
 			}
 		}
-		if _, err := n.template(); err != nil {
+		if _, err := credential.RequestPEM(key, n); err != nil {
 			t.Errorf("valid config without request: %v", err)
 		}
 	})
+}
+
+func TestNames(t *testing.T) {
+	for name, test := range map[string]struct {
+		ips     []string
+		podIPs  string
+		want    []string
+		problem string
+	}{
+		"literal only":        {ips: []string{"2001:db8::7", "198.18.0.7"}, want: []string{"IP:198.18.0.7", "IP:2001:db8::7"}},
+		"pod, both families":  {ips: []string{"pod"}, podIPs: "198.18.0.7,2001:db8::7", want: []string{"IP:198.18.0.7", "IP:2001:db8::7"}},
+		"pod and literal":     {ips: []string{"198.18.0.7", "pod"}, podIPs: "198.18.0.7", want: []string{"IP:198.18.0.7"}},
+		"mapped is IPv4":      {ips: []string{"::ffff:198.18.0.7"}, want: []string{"IP:198.18.0.7"}},
+		"pod without its IPs": {ips: []string{"pod"}, problem: "CERTWRIGHT_POD_IPS"},
+		"pod with garbage":    {ips: []string{"pod"}, podIPs: "198.18.0.7,x", problem: "status.podIPs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, err := Config{IPAddresses: test.ips}.Names(test.podIPs)
+			if test.problem != "" {
+				if err == nil || !strings.Contains(err.Error(), test.problem) {
+					t.Errorf("error %v, want %q", err, test.problem)
+				}
+				return
+			}
+			if err != nil || !slices.Equal(n.Strings(), test.want) {
+				t.Errorf("got %q, error %v, want %q", n.Strings(), err, test.want)
+			}
+		})
+	}
+}
+
+func TestFingerprintIgnoresOrderOnly(t *testing.T) {
+	config := Config{SignerName: "example.com/x", DNSNames: []string{"a", "b"}, Usages: []string{"u", "v"}}
+	print := func(c Config) string { return c.Fingerprint(agenttest.Must(c.Names(""))(t)) }
+	other := config
+	other.DNSNames, other.Usages = []string{"b", "a", "b"}, []string{"v", "u"}
+	if print(config) != print(other) {
+		t.Error("the order of names or usages changes the fingerprint")
+	}
+	other.DNSNames = []string{"a"}
+	if print(config) == print(other) {
+		t.Error("a name less has the same fingerprint")
+	}
 }

@@ -1,23 +1,6 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agent keeps one key pair in a directory fresh, through the
-// CertificateSigningRequest API of Kubernetes.
-//
-// It runs inside the pods of workloads, so it is small on purpose: it speaks to
-// the API server with net/http alone and knows only the handful of JSON fields
-// that it needs.
-//
-// What it promises:
-//
-//   - The private key is made in memory, is written to the directory and goes
-//     nowhere else. Neither it nor a token nor a request body is ever logged.
-//   - tls.crt, tls.key and ca.crt appear together and change together. A crash at
-//     any point leaves the previous contents or the next, never a mixture.
-//   - Good is never replaced by broken: a certificate is written only when it
-//     belongs to the key, carries every requested name, is valid now and leads to
-//     the trust bundle; a trust bundle only when it parses and can anchor a chain.
-//   - Trouble is retried with backoff for as long as it lasts. Only a verdict
-//     (denied, failed, unusable certificate) ends Run, and only when there is no
-//     valid pair left to keep.
+// Package agent is what the agent in a pod is told: its configuration, which the
+// webhook writes and the agent reads. What it then does is in package keeper.
 package agent

@@ -5,7 +5,6 @@ package agent
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"net"
 	"net/netip"
@@ -16,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/certwright/certwright/agent/credential"
 )
 
 // usageNames are the values that Kubernetes allows in spec.usages
@@ -34,6 +35,9 @@ const (
 	domain = label + `(\.` + label + `)*`
 	path   = `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
 )
+
+// MaxBundleFiles caps Config.TrustBundleFiles.
+const MaxBundleFiles = 16
 
 var (
 	// A signer name is a domain of two labels or more, one slash and a dotted path:
@@ -114,8 +118,8 @@ func (c Config) validateCertificate(e *ConfigError) {
 	if d := time.Duration(c.Duration); d != 0 && (c.Duration < MinDuration || d > math.MaxInt32*time.Second || d%time.Second != 0) {
 		e.bad("duration", d.String(), "whole seconds from 10m to 596523h14m7s")
 	}
-	if _, known := keyAlgorithms[c.KeyAlgorithm]; !known && c.KeyAlgorithm != "" {
-		e.bad("keyAlgorithm", c.KeyAlgorithm, "one of "+strings.Join(slices.Sorted(maps.Keys(keyAlgorithms)), ", "))
+	if c.KeyAlgorithm != "" && !slices.Contains(credential.KeyAlgorithms(), c.KeyAlgorithm) {
+		e.bad("keyAlgorithm", c.KeyAlgorithm, "one of "+strings.Join(credential.KeyAlgorithms(), ", "))
 	}
 }
 
@@ -146,8 +150,8 @@ func (c Config) validateFiles(e *ConfigError) {
 	if !cleanAbsolute(c.Directory) {
 		e.bad("directory", c.Directory, allowed)
 	}
-	if n := len(c.TrustBundleFiles); n == 0 || n > maxBundleFiles {
-		e.bad("trustBundleFiles", strconv.Itoa(n)+" files", fmt.Sprintf("1 to %d", maxBundleFiles))
+	if n := len(c.TrustBundleFiles); n == 0 || n > MaxBundleFiles {
+		e.bad("trustBundleFiles", strconv.Itoa(n)+" files", fmt.Sprintf("1 to %d", MaxBundleFiles))
 	}
 	for i, name := range c.TrustBundleFiles {
 		if field := fmt.Sprintf("trustBundleFiles[%d]", i); !cleanAbsolute(name) {
@@ -174,9 +178,9 @@ func (c Config) validateDelivery(e *ConfigError) {
 		*e = append(*e, c.Reload.Violations("reload")...)
 	}
 	if c.SPIFFESocket != "" {
-		// A socket's path has 107 bytes (unix(7)); an X.509-SVID exactly one URI (X509-SVID, section 2).
-		if !cleanAbsolute(c.SPIFFESocket) || len(c.SPIFFESocket) > 107 {
-			e.bad("spiffeSocket", c.SPIFFESocket, "a clean absolute path of at most 107 bytes")
+		// A socket's path has 107 bytes (unix(7)), four of which it needs while it is made; an X.509-SVID exactly one URI (X509-SVID, section 2).
+		if !cleanAbsolute(c.SPIFFESocket) || len(c.SPIFFESocket) > 103 {
+			e.bad("spiffeSocket", c.SPIFFESocket, "a clean absolute path of at most 103 bytes")
 		}
 		if !c.TrustOnly && (len(c.URIs) != 1 || !strings.HasPrefix(c.URIs[0], "spiffe://")) {
 			*e = append(*e, "spiffeSocket: needs exactly one URI in uris, which starts with spiffe://")

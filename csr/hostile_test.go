@@ -264,6 +264,9 @@ func TestEveryReasonIsTested(t *testing.T) {
 	for _, tt := range hostileSpecs() {
 		tested[tt.reason] = true
 	}
+	for _, tt := range hostilePods(t) {
+		tested[tt.reason] = true
+	}
 	file, err := parser.ParseFile(token.NewFileSet(), "refusal.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)

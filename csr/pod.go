@@ -57,7 +57,6 @@ func ParsePod(obj *certificatesv1beta1.PodCertificateRequest) (Request, error) {
 // podRequester returns who the token of the pod would be. A name that is missing must not make a requester that is bound to no pod.
 func podRequester(namespace string, spec *certificatesv1beta1.PodCertificateRequestSpec) (Requester, error) {
 	fields := []struct{ path, value string }{
-		{"metadata.namespace", namespace},
 		{"spec.serviceAccountName", spec.ServiceAccountName},
 		{"spec.serviceAccountUID", string(spec.ServiceAccountUID)},
 		{"spec.podName", spec.PodName},
@@ -93,7 +92,7 @@ func (r *Request) parsePodKey(spec *certificatesv1beta1.PodCertificateRequestSpe
 	public, proof := spec.PKIXPublicKey, spec.ProofOfPossession
 	stub := len(spec.StubPKCS10Request) > 0
 	if stub == (len(public) > 0 || len(proof) > 0) {
-		return refuse(ReasonPodKey, "spec", "must hold either stubPKCS10Request, or pkixPublicKey and proofOfPossession")
+		return refuse(ReasonPodKey, stubField, "must be there, or else pkixPublicKey and proofOfPossession, and never both")
 	}
 	for _, f := range []struct {
 		path  string

@@ -28,6 +28,8 @@ type fleet struct {
 	members []*corev1.Pod
 	// before is how many connections there were when the last stage began.
 	before int
+	// published is when the replacement of the root began.
+	published time.Time
 }
 
 // sighting is what a member of the fleet prints every second.

@@ -177,7 +177,7 @@ func TestNobodyButItsNodeAsksForAPod(t *testing.T) {
 	s.refusedBy(policy, create(s.almighty("system:node:someone"), s.askForPod(pod)), "asking with the name of a node, and every right", "node")
 	s.isForbidden(create(s.node("another"), s.askForPod(pod)), "asking for a pod of another node")
 	s.must(create(s.node(pod.Spec.NodeName), s.askForPod(pod)), "asking as the pod's own node")
-	s.refusedBy(policy, create(s.serviceAccount(systemNamespace, signer), s.askForPod(pod)), "asking as the signer", "")
+	s.isForbidden(create(s.serviceAccount(systemNamespace, signer), s.askForPod(pod)), "asking as the signer")
 }
 
 // The API server takes lifetimes of an hour, a day and 91 days, which is all that its rules allow for.

@@ -71,7 +71,7 @@ func (s *story) requestsOf(ctx context.Context, pod *corev1.Pod) (found []certif
 func TestAPersonHasCertificatesRenewed(t *testing.T) {
 	t.Parallel()
 	s := tell(t)
-	o := s.signer()
+	s.signer()
 	s.policy()
 	pod, first := s.agentPod("app")
 	s.makeServiceAccounts("web")
@@ -89,7 +89,7 @@ func TestAPersonHasCertificatesRenewed(t *testing.T) {
 	for i := range web {
 		before[i] = s.viewOf(&web[i], "another certificate", before[i].other())
 	}
-	s.askAsAdministrator(0, "renew", "--signer", o.Name, "-n", s.namespace, "--yes")
+	s.askAsAdministrator(0, "renew", "--signer", s.signerName, "-n", s.namespace, "--yes")
 	s.viewOf(pod, "yet another certificate", second.other())
 	for i := range web {
 		s.viewOf(&web[i], "yet another certificate", before[i].other())

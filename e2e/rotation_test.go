@@ -53,27 +53,21 @@ func TestAFleetOfPodsLosesNoHandshake(t *testing.T) {
 	f := s.newFleet(fleetSize, text)
 	f.stage("the fleet sets out", func() {})
 
-	f.stage("agents renew", func() {
-		had := f.serials("agent")
-		s.askAsAdministrator(2, "renew", "--signer", o.Name, "-A", "--yes") // 2: kubelets cannot be told
-		f.renewed(had)
-	})
+	f.stage("the intermediate is replaced, and half the agents renew", func() { f.intermediate(o) })
 	f.stage("the kubelet restarts, and asks anew for all", func() {
 		had := f.serials("kubelet")
 		if s.restartKubernetes("kubelet") {
 			f.renewed(had)
 		}
 	})
-	f.stage("the intermediate is replaced, and half the agents renew", func() { f.intermediate(o) })
+	var both []string
+	f.stage("a new root is published; one pod trusts it at once", func() { both = f.publish(o, b, old) })
 	f.stage("signer, approver and webhook restart", func() {
 		for _, component := range components {
 			s.replacePods(component)
 		}
 	})
 	f.stage("the API server restarts", func() { s.restartKubernetes("kube-apiserver") })
-
-	var both []string
-	f.stage("a new root is published; one pod trusts it at once", func() { both = f.publish(o, b, old) })
 	f.stage("the new root signs; one pod does not know it yet", func() { f.sign(o, both, old) })
 	f.stage("the last pod learns of the new root", func() {
 		text, err := b.text(s.ctx)
@@ -121,6 +115,7 @@ func (f *fleet) publish(o *v1alpha1.Signer, b bundle, old []string) (both []stri
 	f.must(err, "reading the trust bundle")
 	f.tell("early", text)
 	r := f.rotationIs(o, v1alpha1.RotationPublishing, soon)
+	f.published = r.Since.Time
 	if r.OldRoot != old[0] || !slices.Contains(both, r.NewRoot) {
 		f.Errorf("the Signer says that root %s replaces %s; the bundle had %q and has %q", r.NewRoot, r.OldRoot, old, both)
 	}
@@ -138,14 +133,13 @@ func (f *fleet) publish(o *v1alpha1.Signer, b bundle, old []string) (both []stri
 // while one pod trusts the old root only.
 func (f *fleet) sign(o *v1alpha1.Signer, both, old []string) {
 	f.Helper()
-	published := f.rotationIs(o, v1alpha1.RotationPublishing, soon)
 	signing := f.rotationIs(o, v1alpha1.RotationSigning, propagation()+soon)
-	if waited := signing.Since.Sub(published.Since.Time); waited < propagation() {
+	if waited := signing.Since.Sub(f.published); waited < propagation() {
 		f.Errorf("the new root signs after %s, want %s at least", waited, propagation())
 	}
 	f.meet() // what the old root signed and what the new one signs, side by side
 	had := f.serials("")
-	f.askAsAdministrator(2, "renew", "--signer", o.Name, "-A", "--yes")
+	f.askAsAdministrator(2, "renew", "--signer", f.signerName, "-n", f.namespace, "--yes")
 	if !f.restartKubernetes("kubelet") {
 		had = f.serials("agent")
 	}

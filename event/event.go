@@ -66,7 +66,7 @@ func (t Teller) Remark(ctx context.Context, request client.Object, reason, note 
 // Signer tells about a change in the life of a Signer. Unlike what is told about requests, each change is told.
 func (t Teller) Signer(ctx context.Context, signer *v1alpha1.Signer, kind, reason, note string) {
 	change := fmt.Sprintf("%s/%s/%s/%d", signer.UID, reason, note, t.Clock.Now().UnixNano())
-	t.create(ctx, name("signer", change), kind, "Sign", reason, note, corev1.ObjectReference{
+	t.create(ctx, nameFrom("signer", change), kind, "Sign", reason, note, corev1.ObjectReference{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Signer", Name: signer.Name, UID: signer.UID,
 	})
 }
@@ -75,9 +75,9 @@ func (t Teller) Signer(ctx context.Context, signer *v1alpha1.Signer, kind, reaso
 func (t Teller) tell(ctx context.Context, request client.Object, kind, reason, note, podNote string) {
 	about, pod := referenceTo(request)
 	once := string(about.UID) + "/" + reason
-	toldBefore := t.create(ctx, name(about.Name, once), kind, "Certificate", reason, note, about)
+	toldBefore := t.create(ctx, nameFrom(about.Name, once), kind, "Certificate", reason, note, about)
 	if podNote != "" && pod.Name != "" && !toldBefore {
-		t.create(ctx, name(pod.Name, once), kind, "Certificate", reason, fmt.Sprintf("%s %s: %s", about.Kind, about.Name, podNote), pod)
+		t.create(ctx, nameFrom(pod.Name, once), kind, "Certificate", reason, fmt.Sprintf("%s %s: %s", about.Kind, about.Name, podNote), pod)
 	}
 }
 
@@ -105,9 +105,9 @@ func (t Teller) create(ctx context.Context, name, kind, action, reason, note str
 	return apierrors.IsAlreadyExists(err)
 }
 
-// name is the same for the same text, and starts with the name of the object if it can. The API server takes almost any text for
+// nameFrom is the same for the same text, and starts with the name of the object if it can. The API server takes almost any text for
 // the name of a request, but only a DNS name for that of an event.
-func name(object, text string) string {
+func nameFrom(object, text string) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(text)) // it never fails
 	full := fmt.Sprintf("%s.%016x", object, h.Sum64())

@@ -120,7 +120,7 @@ func TestEventNamesAreDNSNames(t *testing.T) {
 		"shell":                request("$(reboot);'", "uid"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := name(request.Name, "uid/NoPolicy")
+			got := nameFrom(request.Name, "uid/NoPolicy")
 			if problems := validation.IsDNS1123Subdomain(got); len(problems) > 0 {
 				t.Errorf("%q is refused by the API server: %v", got, problems)
 			}
@@ -131,7 +131,7 @@ func TestEventNamesAreDNSNames(t *testing.T) {
 			}
 		})
 	}
-	if !strings.HasPrefix(name("web-1", "uid/NoPolicy"), "web-1.") {
+	if !strings.HasPrefix(nameFrom("web-1", "uid/NoPolicy"), "web-1.") {
 		t.Error("a plain name is not kept")
 	}
 }

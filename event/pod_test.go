@@ -54,15 +54,18 @@ func TestThePodIsTold(t *testing.T) {
 	}{
 		"CertificateSigningRequest": {
 			ofPod("web-0-abc", "uid-1"),
-			corev1.ObjectReference{APIVersion: "certificates.k8s.io/v1", Kind: "CertificateSigningRequest", Name: "web-0-abc", UID: "uid-1"}, "default",
+			corev1.ObjectReference{APIVersion: "certificates.k8s.io/v1", Kind: "CertificateSigningRequest", Name: "web-0-abc", UID: "uid-1"},
+			"default",
 		},
 		"PodCertificateRequest": {
 			&podRequest,
-			corev1.ObjectReference{APIVersion: "certificates.k8s.io/v1", Kind: "PodCertificateRequest", Namespace: "shop", Name: "web-0-certs", UID: "uid-1"}, "shop",
+			corev1.ObjectReference{APIVersion: "certificates.k8s.io/v1", Kind: "PodCertificateRequest", Namespace: "shop", Name: "web-0-certs", UID: "uid-1"},
+			"shop",
 		},
 		"PodCertificateRequest of v1beta1": {
 			&podRequestBeta,
-			corev1.ObjectReference{APIVersion: "certificates.k8s.io/v1beta1", Kind: "PodCertificateRequest", Namespace: "shop", Name: "web-0-certs", UID: "uid-1"}, "shop",
+			corev1.ObjectReference{APIVersion: "certificates.k8s.io/v1beta1", Kind: "PodCertificateRequest", Namespace: "shop", Name: "web-0-certs", UID: "uid-1"},
+			"shop",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -172,3 +172,11 @@ func TestByRequester(t *testing.T) {
 		}
 	}
 }
+
+// Requests that live in the namespace of their pod are in the same turn as those which the pod makes itself.
+func TestByNamespace(t *testing.T) {
+	one := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "req-1"}}
+	if got, want := ByNamespace(one), Requester("system:serviceaccount:shop:web"); got != want {
+		t.Errorf("key %q, want %q", got, want)
+	}
+}

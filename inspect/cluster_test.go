@@ -205,14 +205,14 @@ func TestPodFindings(t *testing.T) {
 	}{
 		"does not ask": {func(p *corev1.Pod) { p.Annotations = nil }, []string{"warning: the pod does not ask for a certificate"}},
 		"no agent":     {func(p *corev1.Pod) { p.Spec.InitContainers = nil }, []string{"error: the pod asks for a certificate and has no agent"}},
-		"not started":  {func(p *corev1.Pod) { p.Status.InitContainerStatuses[0].Started = ptr.To(false) }, []string{"warning: the agent has no valid key pair yet: running"}},
-		"no status":    {func(p *corev1.Pod) { p.Status.InitContainerStatuses = nil }, []string{"warning: the agent has no valid key pair yet: not started"}},
+		"not started":  {func(p *corev1.Pod) { p.Status.InitContainerStatuses[0].Started = ptr.To(false) }, []string{"warning: the agent has not brought all yet: running"}},
+		"no status":    {func(p *corev1.Pod) { p.Status.InitContainerStatuses = nil }, []string{"warning: the agent has not brought all yet: not started"}},
 		"waiting": {func(p *corev1.Pod) {
 			p.Status.InitContainerStatuses[0] = corev1.ContainerStatus{Name: "certwright-agent", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "no image"}}}
-		}, []string{"key pair yet: waiting: ImagePullBackOff no image"}},
+		}, []string{"not brought all yet: waiting: ImagePullBackOff no image"}},
 		"ended": {func(p *corev1.Pod) {
 			p.Status.InitContainerStatuses[0] = corev1.ContainerStatus{Name: "certwright-agent", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "denied"}}}
-		}, []string{"key pair yet: ended with exit code 1. denied"}},
+		}, []string{"not brought all yet: ended with exit code 1. denied"}},
 		"init container that is done": {func(p *corev1.Pod) {
 			p.Spec.InitContainers[0].RestartPolicy = nil
 			p.Status.InitContainerStatuses[0] = corev1.ContainerStatus{Name: "certwright-agent", Ready: true, Started: ptr.To(false), State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}

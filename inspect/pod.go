@@ -8,15 +8,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/webhook"
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
 // maxRequests is how many of a pod's requests are shown: the newest.
@@ -30,6 +34,8 @@ type Pod struct {
 	ServiceAccount string `json:"serviceAccount"`
 	// Asked are the annotations by which the pod asks for a certificate.
 	Asked map[string]string `json:"asked,omitempty"`
+	// Delivery is what brings it the certificate or trust bundle: agent, init or kubelet; empty if nothing does.
+	Delivery fleet.Delivery `json:"delivery,omitempty"`
 	// Agent is the container that keeps the key pair; nil if the pod has none.
 	Agent *Agent `json:"agent,omitempty"`
 	// Containers that see the key pair, and where, as name:directory.
@@ -46,51 +52,59 @@ type Agent struct {
 	State    string `json:"state"`
 }
 
-// Pod reports on what a pod asks for, its agent, and its newest requests. The pod's files are not read.
+// Pod reports on what a pod asks for, what brings it, and its newest requests. The pod's files are not read.
 func (c Cluster) Pod(ctx context.Context, namespace, name string) (Report, error) {
 	var pod corev1.Pod
 	if err := c.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pod); err != nil {
 		return Report{}, fmt.Errorf("reading the pod: %w", err)
 	}
 	r := Report{Source: fmt.Sprintf("pod %s/%s", namespace, name), Pod: describePod(&pod)}
+	signerName := r.Pod.Asked[annotation.AutoTLS]
+	asks := signerName != "" || r.Pod.Asked[annotation.Trust] != ""
+	brought := slices.ContainsFunc(fleet.Roles(&pod), func(m fleet.Member) bool { return signerName == "" || m.Has(signerName) })
 	switch {
-	case r.Pod.Asked[annotation.AutoTLS] == "":
+	case !asks && !brought:
 		r.find(Warning, "the pod does not ask for a certificate: annotate it with "+annotation.AutoTLS)
-	case r.Pod.Agent == nil:
-		r.find(Error, "the pod asks for a certificate and has no agent: it was made before Certwright's webhook, or past it; make it anew")
-	case !r.Pod.Agent.Ready:
-		r.find(Warning, "the agent has no valid key pair yet: "+r.Pod.Agent.State)
+	case !brought:
+		r.find(Error, "the pod asks for a certificate and has no agent, nor a volume that its kubelet fills: it was made before Certwright's webhook, or past it; make it anew")
+	case r.Pod.Agent != nil && !r.Pod.Agent.Ready:
+		r.find(Warning, "the agent has not brought all yet: "+r.Pod.Agent.State)
 	}
-	requests, err := c.requestsOf(ctx, &pod)
-	if err != nil {
-		return r, err
-	}
-	for i := range requests {
-		report, err := c.request(ctx, &requests[i])
-		if err != nil {
-			return r, err
-		}
-		r.Requests = append(r.Requests, report)
-	}
-	return r, nil
+	var err error
+	r.Requests, err = c.requestsOf(ctx, &pod)
+	return r, err
 }
 
-// requestsOf returns the newest requests that were made with a token bound to this very pod.
-func (c Cluster) requestsOf(ctx context.Context, pod *corev1.Pod) ([]certificatesv1.CertificateSigningRequest, error) {
+// requestsOf reports on the newest requests of this very pod: those that were made with a token bound to it, and those of its kubelet.
+func (c Cluster) requestsOf(ctx context.Context, pod *corev1.Pod) ([]Report, error) {
 	var list certificatesv1.CertificateSigningRequestList
 	if err := c.Reader.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("listing certificatesigningrequests: %w", err)
 	}
 	account := serviceaccount.MakeUsername(pod.Namespace, accountOf(pod))
-	own := slices.DeleteFunc(list.Items, func(object certificatesv1.CertificateSigningRequest) bool {
+	var reports []Report
+	for i := range list.Items {
+		object := &list.Items[i]
 		requester := csr.Requester{Username: object.Spec.Username, Extra: object.Spec.Extra}
 		identity, bound := requester.Pod()
-		return !bound || identity.UID != pod.UID || object.Spec.Username != account
+		if !bound || identity.UID != pod.UID || object.Spec.Username != account {
+			continue
+		}
+		report, err := c.request(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		reports = append(reports, report)
+	}
+	ofKubelet, err := c.kubeletRequests(ctx, pod)
+	if err != nil {
+		return nil, err
+	}
+	reports = append(reports, ofKubelet...)
+	slices.SortFunc(reports, func(a, b Report) int {
+		return ptr.Deref(b.Request.Created, time.Time{}).Compare(ptr.Deref(a.Request.Created, time.Time{}))
 	})
-	slices.SortFunc(own, func(a, b certificatesv1.CertificateSigningRequest) int {
-		return b.CreationTimestamp.Compare(a.CreationTimestamp.Time)
-	})
-	return own[:min(len(own), maxRequests)], nil
+	return reports[:min(len(reports), maxRequests)], nil
 }
 
 func accountOf(pod *corev1.Pod) string {
@@ -115,13 +129,12 @@ func describePod(pod *corev1.Pod) *Pod {
 			p.Agent = describeAgent(pod, container)
 		}
 	}
-	ask, err := annotation.Parse(pod.Annotations)
-	if p.Agent == nil || err != nil {
-		return p
+	if roles := fleet.Roles(pod); len(roles) > 0 {
+		p.Delivery = roles[0].Delivery
 	}
 	for _, container := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
 		for _, mount := range container.VolumeMounts {
-			if mount.MountPath == ask.MountPath && container.Name != webhook.AgentContainer {
+			if mount.Name == inject.TLSVolume && container.Name != webhook.AgentContainer {
 				p.Containers = append(p.Containers, container.Name+":"+mount.MountPath)
 			}
 		}

@@ -113,6 +113,8 @@ type Request struct {
 	// StatusMessage is what whoever decided said.
 	StatusMessage string     `json:"statusMessage,omitempty"`
 	Created       *time.Time `json:"created,omitempty"`
+	// RenewFrom is when a kubelet begins to ask for the next certificate; nil for requests of others.
+	RenewFrom *time.Time `json:"renewFrom,omitempty"`
 	// Refusal says why Certwright refuses to read the request; empty if it does not.
 	Refusal string `json:"refusal,omitempty"`
 }

@@ -173,6 +173,9 @@ func (t *text) request(r *Request) {
 	if r.Created != nil {
 		t.row("created", t.at(*r.Created))
 	}
+	if r.RenewFrom != nil {
+		t.row("renewed from", t.at(*r.RenewFrom))
+	}
 	t.row("signer name", terminal.Escape(r.SignerName))
 	t.row("asked by", terminal.Escape(r.RequestedBy))
 	t.under("asks for", func() {
@@ -195,6 +198,7 @@ func (t *text) pod(p *Pod) {
 	for _, key := range slices.Sorted(maps.Keys(p.Asked)) {
 		t.row("annotation", terminal.Escape(key)+": "+terminal.Escape(p.Asked[key]))
 	}
+	t.row("brought by", string(p.Delivery))
 	t.list("containers", p.Containers)
 	if a := p.Agent; a != nil {
 		kind := "init container, without renewal"

@@ -119,7 +119,7 @@ func TestAdmissionPoliciesAreInForce(t *testing.T) {
 		}
 	}
 	want := []string{
-		"certwright-kubernetes-signers", "certwright-pod-certificate-requests", "certwright-pods", "certwright-request-metadata", "certwright-request-review", "certwright-request-size",
+		"certwright-events", "certwright-kubernetes-signers", "certwright-pod-certificate-requests", "certwright-pods", "certwright-request-metadata", "certwright-request-review", "certwright-request-size",
 		"certwright-request-writes", "certwright-signer-routes", "certwright-signer-writes", "certwright-webhook-writes",
 	}
 	if got := keys(policies); !slices.Equal(got, want) {

@@ -106,6 +106,17 @@ func TestPodsGetIn(t *testing.T) {
 	}
 }
 
+// TestPodsOfAnOlderWebhook: one that does not say who delivers may answer on while this version is installed.
+func TestPodsOfAnOlderWebhook(t *testing.T) {
+	for _, way := range []string{"agent", "init"} {
+		pod := seen(t, asking(ways[way]), trust.DistributedClusterTrustBundle)
+		delete(pod.Annotations, annotation.DeliveredBy)
+		if refusesPod(t, pod) {
+			t.Errorf("%s: refused", way)
+		}
+	}
+}
+
 // TestPodsThatWereChanged: another webhook, or whoever forges what ours does, gets nothing in that lacks a part.
 func TestPodsThatWereChanged(t *testing.T) {
 	without := func(name string) func(*corev1.Pod) {

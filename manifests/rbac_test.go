@@ -111,7 +111,7 @@ func serviceAccount(component string) rbacv1.Subject {
 // TestGrants holds each component to the design's table of components: these grants, no others.
 func TestGrants(t *testing.T) {
 	events := []string{
-		"default events create", "default events.events.k8s.io create",
+		"* events.events.k8s.io create",
 		"certwright-system events create", "certwright-system events.events.k8s.io create",
 	}
 	facts := []string{

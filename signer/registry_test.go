@@ -114,7 +114,10 @@ func TestSignerThatCannotBeMadeReady(t *testing.T) {
 		change       func(*v1alpha1.Signer)
 		reason, text string
 	}{
-		"invalid limits":         {func(s *v1alpha1.Signer) { s.Spec.Limits.PermittedIPRanges = []string{"nonsense"} }, ReasonLimitsInvalid, "spec.limits.permittedIPRanges[0]: "},
+		"invalid limits": {func(s *v1alpha1.Signer) { s.Spec.Limits.PermittedIPRanges = []string{"nonsense"} }, ReasonLimitsInvalid, "spec.limits.permittedIPRanges[0]: "},
+		"names of pods that are none": {func(s *v1alpha1.Signer) {
+			s.Spec.PodCertificates = &v1alpha1.PodCertificates{DNSNames: []string{"{svc}.x"}, Usages: s.Spec.Limits.Usages}
+		}, ReasonPodCertificatesInvalid, "spec.podCertificates.dnsNames[0]: "},
 		"an invalid backend":     {func(s *v1alpha1.Signer) { s.Spec.Backends[0].Name = "nobody" }, ReasonBackendInvalid, `spec.backends[0]: Invalid value: "nobody": there is no backend nobody`},
 		"no backends":            {func(s *v1alpha1.Signer) { s.Spec.Backends = nil }, ReasonBackendInvalid, "spec.backends: Required value: at least one is needed"},
 		"a signer of Kubernetes": {func(s *v1alpha1.Signer) { s.Spec.SignerName = "kubernetes.io/kube-apiserver-client" }, ReasonSignerNameReserved, "belongs to Kubernetes"},

@@ -14,13 +14,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -61,15 +59,6 @@ type mapped struct {
 // selects; where it is already, it is kept fresh, as pods may mount it.
 func NewConfigMaps(c client.Client, home string, all bool, clk clock.PassiveClock) *ConfigMaps {
 	return &ConfigMaps{client: c, home: home, all: all, patience: newPatience(clk), bundles: map[string]mapped{}, changed: make(chan event.GenericEvent, 1)}
-}
-
-// ConfigMapCache keeps all ConfigMaps out of the cache of a manager but the published ones and those of Certwright's namespace, which
-// may be sources.
-func ConfigMapCache(namespace string) cache.ByObject {
-	return cache.ByObject{Namespaces: map[string]cache.Config{
-		cache.AllNamespaces: {FieldSelector: fields.OneTermEqualSelector("metadata.name", v1alpha1.TrustConfigMap)},
-		namespace:           {},
-	}}
 }
 
 // Publish makes the bundle that of a Signer's signerName, in PEM and in the formats that the Signer wants. The namespaces follow at once,
@@ -216,7 +205,7 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, nil
 	}
 	var current corev1.ConfigMap
-	err := p.client.Get(ctx, client.ObjectKey{Namespace: request.Name, Name: v1alpha1.TrustConfigMap}, &current)
+	err := p.client.Get(ctx, client.ObjectKey{Namespace: request.Name, Name: v1alpha1.TrustConfigMap}, &current, client.UnsafeDisableDeepCopy)
 	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("reading ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
 	}

@@ -19,7 +19,6 @@ const (
 	reloadedFile = "..reloaded"
 	temporary    = "_tmp" // what their names end in while they are written
 
-	privateMode = 0o600
 	// maxPrivateBytes is the most that is read of the agent's own files.
 	maxPrivateBytes = 64 << 10
 )

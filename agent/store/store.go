@@ -24,8 +24,9 @@ const (
 	newLink     = "..link_tmp"
 	generation  = "..20060102T150405." // layout; a random suffix follows
 
-	dirMode  = 0o750
-	fileMode = 0o640
+	dirMode     = 0o750
+	fileMode    = 0o640
+	privateMode = 0o600
 	// maxFileBytes is the most that is read of one file.
 	maxFileBytes = 32 << 20
 )
@@ -38,12 +39,14 @@ const (
 // A program that reads several files should resolve ..data once and read below
 // it, or read again when key and certificate do not match.
 type Store struct {
-	dir string
-	mu  sync.Mutex // guards the status file
+	dir     string
+	private []string
+	mu      sync.Mutex // guards the status file
 }
 
-// New returns a Store in the directory, which must exist when it is used.
-func New(dir string) *Store { return &Store{dir: dir} }
+// New returns a Store in the directory, which must exist when it is used. The
+// private files are for the process's own user alone, the others for its group too.
+func New(dir string, private ...string) *Store { return &Store{dir: dir, private: private} }
 
 // Generation returns the name of what the directory shows now, or "".
 func (s *Store) Generation() string {
@@ -109,7 +112,11 @@ func (s *Store) steps(files map[string][]byte, now time.Time) []func() error {
 	}
 	names := slices.Sorted(maps.Keys(files))
 	for _, name := range names {
-		steps = append(steps, func() error { return writeFile(filepath.Join(dir, name), files[name], fileMode) })
+		mode := fs.FileMode(fileMode)
+		if slices.Contains(s.private, name) {
+			mode = privateMode
+		}
+		steps = append(steps, func() error { return writeFile(filepath.Join(dir, name), files[name], mode) })
 	}
 	// The visible links come first: on the first write they lead nowhere until
 	// ..data appears, and then all of them lead somewhere at once.

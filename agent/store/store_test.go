@@ -68,7 +68,7 @@ func TestWrite(t *testing.T) {
 	if err := os.Chmod(dir, 0o777|fs.ModeSetgid); err != nil {
 		t.Fatal(err)
 	}
-	store := New(dir)
+	store := New(dir, "tls.key")
 	if _, err := store.Load(); !errors.Is(err, fs.ErrNotExist) || store.Generation() != "" {
 		t.Errorf("empty directory: %v, generation %q", err, store.Generation())
 	}
@@ -93,8 +93,11 @@ func TestWrite(t *testing.T) {
 	for _, name := range []string{"", "tls.crt", "tls.key", "ca.crt", ".hidden"} {
 		info := must(os.Stat(filepath.Join(generations[0], name)))(t)
 		want := fs.FileMode(fileMode)
-		if name == "" {
+		switch name {
+		case "":
 			want = dirMode
+		case "tls.key":
+			want = privateMode
 		}
 		stat := info.Sys().(*syscall.Stat_t)
 		if info.Mode().Perm() != want || int(stat.Gid) != os.Getegid() {

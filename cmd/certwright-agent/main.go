@@ -12,6 +12,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,14 +23,18 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/agent/apiserver"
 	"github.com/certwright/certwright/agent/backoff"
+	"github.com/certwright/certwright/agent/keeper"
 	"github.com/certwright/certwright/agent/spiffe"
 	"github.com/certwright/certwright/cmd/internal/harden"
 )
@@ -120,19 +125,21 @@ func (p process) keep(ctx context.Context, log *slog.Logger) error {
 	if (host == "" || port == "") && !config.TrustOnly {
 		return errors.New("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set: the agent runs in pods only, where the kubelet sets them")
 	}
-	options := agent.Options{
-		API: agent.NewClient(host, port,
+	options := keeper.Options{
+		API: apiserver.NewClient(host, port,
 			filepath.Join(p.serviceAccount, "token"), filepath.Join(p.serviceAccount, "ca.crt"),
 			"certwright-agent/"+version),
 		Log:    log,
 		PodIPs: p.getenv(agent.PodIPsEnv),
 		Clock:  clock.RealClock{},
 		Jitter: rand.Float64,
+
+		Started: started(),
 	}
 	if config.SPIFFESocket != "" {
 		defer serveSPIFFE(ctx, config.SPIFFESocket, &options)()
 	}
-	manager, err := agent.New(config, options)
+	manager, err := keeper.New(config, options)
 	if err != nil {
 		return err
 	}
@@ -141,11 +148,11 @@ func (p process) keep(ctx context.Context, log *slog.Logger) error {
 
 // serveSPIFFE serves what the agent keeps on a socket. Trouble with it does not
 // touch the files: it is tried again. The returned function ends it.
-func serveSPIFFE(ctx context.Context, socket string, options *agent.Options) (stop func()) {
+func serveSPIFFE(ctx context.Context, socket string, options *keeper.Options) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	log, wait := options.Log, backoff.New(time.Second, time.Minute, options.Jitter)
 	server := spiffe.New(socket, log)
-	options.Changed = func(s agent.Snapshot) {
+	options.Changed = func(s keeper.Snapshot) {
 		if err := server.Update(s.Chain, s.Key, s.Bundle); err != nil {
 			log.Error("serving the certificate to SPIFFE clients: " + err.Error())
 		}
@@ -169,11 +176,31 @@ func serveSPIFFE(ctx context.Context, socket string, options *agent.Options) (st
 	}
 }
 
+// started is when the kernel started this process, to a hundredth of a second; zero
+// when /proc does not say.
+func started() time.Time {
+	var boot unix.Timespec
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
+		return time.Time{}
+	}
+	// The name, in parentheses, may hold anything; starttime is field 22 (proc_pid_stat(5)).
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return time.Time{}
+	}
+	hundredths, err := strconv.ParseInt(string(fields[19]), 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(hundredths)*10*time.Millisecond - time.Duration(boot.Nano()))
+}
+
 func (p process) health() int {
 	config, err := p.config()
 	if err == nil {
 		var line string
-		if line, err = agent.Health(config, p.getenv(agent.PodIPsEnv), time.Now()); err == nil {
+		if line, err = keeper.Health(config, p.getenv(agent.PodIPsEnv), time.Now()); err == nil {
 			fmt.Fprintln(p.stdout, line)
 			return 0
 		}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,8 +40,12 @@ func TestOnceThenHealth(t *testing.T) {
 	if code, _, stderr := p.output(p.config(true), "health"); code != 1 || !strings.Contains(stderr, "no files in") {
 		t.Errorf("health before: code %d, %q", code, stderr)
 	}
-	if code, _, stderr := p.output(p.config(true)); code != 0 {
+	code, _, stderr := p.output(p.config(true))
+	if code != 0 {
 		t.Fatalf("code %d: %s", code, stderr)
+	}
+	if !regexp.MustCompile(`msg="the certificate is in place" after=[0-9.]+m?s waited=[0-9.]+m?s`).MatchString(stderr) {
+		t.Errorf("the log does not say how long it took: %s", stderr)
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(p.root, "tls", "tls.crt"), filepath.Join(p.root, "tls", "tls.key"))
 	if err != nil {

@@ -153,16 +153,13 @@ func TestPrompt(t *testing.T) {
 		"word, unasked":    {"", false, true, true, true},
 	} {
 		var out bytes.Buffer
-		c2 := &cli{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(c.input), Out: &out}}
-		p := c2.prompt(c.yes)
+		p := (&cli{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(c.input), Out: &out}}).prompt(c.yes)
 		p.ask = c.ask
-		err := p.confirm("Go on?")
+		ask := func() error { return p.confirm("Go on?") }
 		if c.typed {
-			p = c2.prompt(c.yes)
-			p.in.Reset(strings.NewReader(c.input))
-			p.ask = c.ask
-			err = p.typed("Type it:", "internal")
+			ask = func() error { return p.typed("Type it:", "internal") }
 		}
+		err := ask()
 		if (err == nil) != c.ok {
 			t.Errorf("%s: got %v", name, err)
 		}

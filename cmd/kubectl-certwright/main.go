@@ -2,10 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubectl-certwright is the kubectl plugin of Certwright: kubectl certwright explains decisions, shows what waits for
-// a person and takes the answer, inspects certificates, and tests, checks and proposes policies.
+// a person and takes the answer, inspects certificates, has them renewed, replaces CAs, and tests, checks and proposes policies.
 //
 // Exit codes: 0 when all is well, 1 when something went wrong, 2 when the answer is bad: policies deny the request that
-// is explained, what is inspected is of no use, a test of a policy fails. explain ends with 3 when no policy selects the request.
+// is explained, what is inspected is of no use, a pod cannot be told to renew, a test of a policy fails. explain ends with 3 when
+// no policy selects the request.
 package main
 
 import (
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 func newRoot(c *cli) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-certwright",
-		Short: "See why certificate requests are permitted or not, decide about them, and inspect certificates",
+		Short: "See why certificate requests are permitted or not, decide about them, inspect and renew certificates, replace CAs",
 		Example: `  # What waits for a person?
   kubectl certwright pending
 

@@ -20,7 +20,7 @@ const (
 	// patience is how long an agent may take to its first files.
 	patience = 30 * time.Second
 	// An agent is idle when its memory has not changed for quiet; it is given longest for that.
-	quiet   = 5 * time.Second
+	quiet   = 10 * time.Second
 	longest = 90 * time.Second
 )
 

@@ -168,7 +168,7 @@ func (s *server) issue(ctx context.Context, request *certificatesv1.CertificateS
 		return err
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: asked.DNSNames,
+		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: asked.DNSNames, URIs: asked.URIs,
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(12 * time.Hour),
 	}, s.root, asked.PublicKey, s.key)
 	if err != nil {

@@ -37,11 +37,10 @@ import (
 	"github.com/certwright/certwright/signer/ca/keyuri"
 )
 
-// The reasons of the *signer.CheckErrors of this package, beside those of authority, device, entry and remote.
+// The reasons of the *signer.CheckErrors of this package, beside those of authority, device, entry, remote and store.
 const (
 	reasonSecretNotFound          = "SecretNotFound"
 	reasonCASecretLost            = "CASecretLost"
-	reasonSecretOfAnother         = "SecretOfAnotherSigner"
 	reasonServingLastGoodCA       = "ServingLastGoodCA"
 	reasonIntermediateNotRenewing = "IntermediateNotRenewing"
 	reasonRootNotPropagated       = "RootNotPropagated"

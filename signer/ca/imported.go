@@ -14,11 +14,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/entry"
+	"github.com/certwright/certwright/signer/ca/record"
 	"github.com/certwright/certwright/signer/ca/rotation"
+	"github.com/certwright/certwright/signer/ca/store"
 )
 
 // entryCA may hold the trust anchors of an administrator's CA.
@@ -37,9 +37,9 @@ type imported struct {
 	before *authority.Authority
 	where  position
 
-	own     *store
+	own     *store.Store
 	written *corev1.Secret // that the record is in; nil if there is none
-	record  *record        // nil if there is none yet
+	record  *record.Record // nil if there is none yet
 	// maxDuration is the longest lifetime that may be granted now, if that is known.
 	maxDuration time.Duration
 
@@ -51,14 +51,13 @@ type imported struct {
 // position is a CA and a record, and whether whoever knows the current roots of the record can verify what the CA signs.
 type position struct {
 	authority *authority.Authority
-	record    *record
+	record    *record.Record
 	known     bool
 }
 
 func newImported(o Options) *imported {
-	return &imported{options: o, secret: client.ObjectKey{Namespace: o.Namespace, Name: o.CA.SecretRef.Name}, own: &store{
-		client: o.Client, reader: o.Reader, key: client.ObjectKey{Namespace: o.Namespace, Name: RecordName(o.Signer, o.Backend)}, signerName: o.SignerName,
-	}}
+	return &imported{options: o, secret: client.ObjectKey{Namespace: o.Namespace, Name: o.CA.SecretRef.Name}, own: store.New(
+		o.Client, o.Reader, client.ObjectKey{Namespace: o.Namespace, Name: RecordName(o.Signer, o.Backend)}, o.SignerName)}
 }
 
 // load implements source.
@@ -80,19 +79,14 @@ func (m *imported) load(ctx context.Context, lifetime time.Duration) (l loaded, 
 			return l, err
 		}
 	}
-	l = m.overlap(l, now)
-	l.anchors = union([]*x509.Certificate{l.authority.Root()}, l.anchors)
-	return l, nil
+	return m.overlap(l, now), nil
 }
 
 // overlap has the CA of before sign while not everybody can know the roots of the one that is there now.
 func (m *imported) overlap(l loaded, now time.Time) loaded {
 	own := l.authority.Anchors
-	l.anchors = own
-	if m.record == nil {
-		return l
-	}
 	switch {
+	case m.record == nil:
 	case m.knows(l.authority):
 		m.before = l.authority
 	case m.before != nil && m.before.Check(now) == nil:
@@ -101,16 +95,17 @@ func (m *imported) overlap(l loaded, now time.Time) loaded {
 		l.warn = warning(reasonRootNotPropagated, "the CA certificate %s signs before everybody had %s to learn of its root: the CA that was there before is not in Secret %s any more, nor in memory",
 			l.authority.Cert.Subject, m.options.CA.TrustPropagation.Duration, m.secret)
 	}
-	if all := valid(union(own, m.record.roots()), now); len(all) > 0 {
-		l.anchors = all
+	if m.record != nil {
+		own = record.Union(own, record.Valid(m.record.Roots(), now))
 	}
+	l.anchors = record.Union([]*x509.Certificate{l.authority.Root()}, own)
 	return l
 }
 
 // knows reports whether whoever knows the current roots can verify what the CA signs.
 func (m *imported) knows(a *authority.Authority) bool {
 	if m.where.authority != a || m.where.record != m.record {
-		m.where = position{a, m.record, a.LeadsTo(m.record.current)}
+		m.where = position{a, m.record, a.LeadsTo(m.record.Current)}
 	}
 	return m.where.known
 }
@@ -126,12 +121,12 @@ func (m *imported) refresh(ctx context.Context) error {
 			"Secret %s does not exist: create it with type kubernetes.io/tls, the CA certificate and its chain in tls.crt and the key in tls.key", m.secret))
 	case err != nil:
 		return fmt.Errorf("reading Secret %s: %w", m.secret, err)
-	case version(secret) != m.version:
+	case store.Version(secret) != m.version:
 		a, err := parseImported(secret.Data)
 		if a != nil {
 			a.Remedy = fmt.Sprintf("put a new CA into Secret %s", m.secret)
 		}
-		m.take(version(secret), a, describe(m.secret, err, ""))
+		m.take(store.Version(secret), a, describe(m.secret, err, ""))
 	}
 	return nil
 }
@@ -158,7 +153,7 @@ func parseImported(data entry.Data) (*authority.Authority, error) {
 
 // readRecord takes in our own Secret. One of another signerName speaks of a Signer that is gone, and is written over.
 func (m *imported) readRecord(ctx context.Context) error {
-	secret, err := m.own.get(ctx)
+	secret, err := m.own.Get(ctx)
 	if apierrors.IsNotFound(err) {
 		m.written, m.record = nil, nil
 		return nil
@@ -170,33 +165,33 @@ func (m *imported) readRecord(ctx context.Context) error {
 }
 
 func (m *imported) parseRecord(secret *corev1.Secret) error {
-	if m.written != nil && version(m.written) == version(secret) {
+	if m.written != nil && store.Version(m.written) == store.Version(secret) {
 		return nil
 	}
 	m.written, m.record = secret, nil
-	if m.own.own(secret) != nil {
+	if m.own.CheckOwner(secret) != nil {
 		return nil
 	}
-	r, err := parseRecord(secret.Data)
+	r, err := record.Parse(secret.Data)
 	if err != nil {
 		m.written = nil
-		return describe(m.own.key, err, "; restore it from a backup, or delete it: then the CA's former roots are no longer published")
+		return describe(m.own.Key, err, "; restore it from a backup, or delete it: then the CA's former roots are no longer published")
 	}
 	m.record = r
 	return nil
 }
 
 // write puts a record in place of the one that was read, and takes in what is there then.
-func (m *imported) write(ctx context.Context, r *record) error {
-	data, err := r.encode()
+func (m *imported) write(ctx context.Context, r *record.Record) error {
+	data, err := r.Encode()
 	if err != nil {
 		return err
 	}
 	var secret *corev1.Secret
 	if m.written == nil {
-		secret, err = m.own.create(ctx, data)
+		secret, err = m.own.Create(ctx, data)
 	} else {
-		secret, _, err = m.own.update(ctx, m.written, data)
+		secret, err = m.own.Update(ctx, m.written, data)
 	}
 	if err != nil {
 		return err
@@ -209,102 +204,14 @@ func (m *imported) grant(ctx context.Context, lifetime time.Duration, a *authori
 	for range attempts {
 		r := m.record
 		switch {
-		case lifetime == 0 || r != nil && lifetime <= time.Duration(r.state.Longest):
+		case lifetime == 0 || r != nil && lifetime <= time.Duration(r.State.Longest):
 			return lifetime, nil
 		case r == nil:
-			r = &record{current: a.Anchors}
+			r = &record.Record{Current: a.Anchors}
 		}
-		if err := m.write(ctx, r.take(rotation.Raise, r.state.Raise(max(lifetime, m.maxDuration)), nil)); err != nil {
+		if err := m.write(ctx, r.Raise(max(lifetime, m.maxDuration))); err != nil {
 			return 0, fmt.Errorf("writing down that a certificate lives for %s: %w", lifetime, err)
 		}
 	}
-	return 0, fmt.Errorf("writing down that a certificate lives for %s: Secret %s changes all the time", lifetime, m.own.key)
+	return 0, fmt.Errorf("writing down that a certificate lives for %s: Secret %s changes all the time", lifetime, m.own.Key)
 }
-
-// Rotate implements signer.Rotator.
-func (m *imported) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rotated, error) {
-	m.rotating.Lock()
-	defer m.rotating.Unlock()
-	m.mu.Lock()
-	m.maxDuration = ask.MaxDuration
-	m.mu.Unlock()
-	l, err := m.load(ctx, 0)
-	if err != nil {
-		return signer.Rotated{}, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	facts, r := m.facts(ctx, ask), m.record
-	next, trouble := r, error(nil)
-	if now := m.latest; now != nil && now.Check(facts.Now) == nil {
-		next, trouble = m.step(now, ask, facts)
-	}
-	if next == r {
-		return m.rotated(l.authority, r, facts), trouble
-	}
-	if err := m.write(ctx, next); err != nil {
-		return m.rotated(l.authority, r, facts), fmt.Errorf("writing down the roots of the CA: %w", err)
-	}
-	if now, _, err := m.choose(facts.Now); err == nil { // another one may sign now
-		l = m.overlap(loaded{authority: now}, facts.Now)
-	}
-	rotated := m.rotated(l.authority, m.record, facts)
-	rotated.Changed = true
-	return rotated, trouble
-}
-
-// step returns what the record should be: the one there is if nothing is to be done.
-func (m *imported) step(a *authority.Authority, ask signer.Rotation, f rotation.Facts) (*record, error) {
-	r := m.record
-	if r == nil {
-		return &record{current: a.Anchors, state: rotation.State{}.Raise(f.MaxDuration)}, nil
-	}
-	compromised := ask.Annotations[v1alpha1.AnnotationCompromisedRoot]
-	f.Compromised = named(compromised, r.roots()...)
-	if f.Compromised && named(compromised, a.Anchors...) {
-		return r, warning(reasonCompromisedRootInUse, "the root %s is said to be compromised, and is that of the CA in Secret %s: put another CA there", compromised, m.secret)
-	}
-	state := r.state
-	switch known := m.knows(a); {
-	case f.Compromised:
-	case known && !same(a.Anchors, r.current):
-		return r.adopt(f, a.Anchors), nil
-	case !known && !same(a.Anchors, r.next):
-		f.Due, state.Phase = true, ""
-	}
-	step, state, err := state.Next(f)
-	if step == rotation.None || err != nil {
-		return r, err
-	}
-	return r.take(step, state, a.Anchors), nil
-}
-
-// facts gathers what decides about the next step.
-func (m *imported) facts(ctx context.Context, ask signer.Rotation) rotation.Facts {
-	now, r := m.options.Clock.Now(), m.record
-	return rotation.Facts{
-		Now: now, Propagation: m.options.CA.TrustPropagation.Duration, MaxDuration: ask.MaxDuration,
-		Seen: func() (bool, error) { return seen(ctx, ask, union(r.current, r.next), now) },
-		Over: func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
-	}
-}
-
-// rotated says where the CA is, and when to look again.
-func (m *imported) rotated(a *authority.Authority, r *record, f rotation.Facts) signer.Rotated {
-	rotated := signer.Rotated{Issuer: a.Cert}
-	if r == nil || r.state.Phase == "" {
-		return rotated
-	}
-	old, root := r.old, r.current
-	if r.state.Phase == v1alpha1.RotationPublishing {
-		old, root = r.current, r.next
-	}
-	if len(old) > 0 {
-		rotated.Rotation = rotationStatus(r.state, f, old[0], first(without(root, old), root))
-	}
-	rotated.Next = lookAgain(r.state, f)
-	return rotated
-}
-
-// first returns the first certificate of all lists.
-func first(lists ...[]*x509.Certificate) *x509.Certificate { return union(lists...)[0] }

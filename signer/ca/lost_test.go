@@ -54,12 +54,19 @@ type process struct {
 	*bundle
 	w      *world
 	status *signer.StatusReconciler
+	// others are other backends of the Signer, by name.
+	others map[string]*ca.Backend
 }
 
 func (w *world) process(bundle *bundle) *process {
 	p := &process{Backend: w.backend(w.client, w.config, false), bundle: bundle, w: w}
 	metrics := signer.NewMetrics(prometheus.NewRegistry())
-	registry := signer.NewRegistry(w.client, func(signer.BackendConfig) (signer.Backend, error) { return p.Backend, nil }, w.clock, metrics)
+	registry := signer.NewRegistry(w.client, func(c signer.BackendConfig) (signer.Backend, error) {
+		if other := p.others[c.Backend.Name]; other != nil {
+			return other, nil
+		}
+		return p.Backend, nil
+	}, w.clock, metrics)
 	p.status = &signer.StatusReconciler{
 		Client: w.client, Registry: registry, Publisher: bundle, Metrics: metrics, Clock: w.clock, Teller: event.Teller{Client: w.client, Clock: w.clock},
 	}

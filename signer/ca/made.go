@@ -17,8 +17,10 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca/authority"
+	"github.com/certwright/certwright/signer/ca/entry"
 	"github.com/certwright/certwright/signer/ca/managed"
 	"github.com/certwright/certwright/signer/ca/rotation"
+	"github.com/certwright/certwright/signer/ca/store"
 )
 
 // annotationNewCA on a Signer holds the fingerprint of a lost root that a new one may take the place of.
@@ -38,7 +40,7 @@ type made struct {
 
 	// mu is held while the Secret is read, which is from memory but for the moments in which it is written.
 	mu  sync.Mutex
-	own *store
+	own *store.Store
 	keeper
 	secret *corev1.Secret // that ca was read from
 	ca     *managed.CA    // nil if the Secret is broken or lost
@@ -57,9 +59,8 @@ func newMade(o Options) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &made{options: o, config: config, own: &store{
-		client: o.Client, reader: o.Reader, key: client.ObjectKey{Namespace: o.Namespace, Name: SecretName(o.Signer, o.Backend)}, signerName: o.SignerName,
-	}}, nil
+	return &made{options: o, config: config, own: store.New(
+		o.Client, o.Reader, client.ObjectKey{Namespace: o.Namespace, Name: SecretName(o.Signer, o.Backend)}, o.SignerName)}, nil
 }
 
 // load implements source.
@@ -86,7 +87,7 @@ func (m *made) load(ctx context.Context, lifetime time.Duration) (l loaded, err 
 
 // refresh takes in what the Secret holds now. If there is none, and may be one, it is made. The error says that nothing can be known.
 func (m *made) refresh(ctx context.Context, now time.Time, lifetime time.Duration) error {
-	secret, err := m.own.get(ctx)
+	secret, err := m.own.Get(ctx)
 	if apierrors.IsNotFound(err) {
 		secret, err = m.begin(ctx, now, lifetime)
 	}
@@ -108,9 +109,9 @@ func (m *made) begin(ctx context.Context, now time.Time, lifetime time.Duration)
 	}
 	data, err := m.config.New(now, max(lifetime, m.maxDuration))
 	if err != nil {
-		return nil, fmt.Errorf("making the CA for Secret %s: %w", m.own.key, err)
+		return nil, fmt.Errorf("making the CA for Secret %s: %w", m.own.Key, err)
 	}
-	return m.own.create(ctx, data)
+	return m.own.Create(ctx, data)
 }
 
 // mayBegin returns nil if a managed CA may be made: there was none, or its time is over, or a person wants another one. A new
@@ -127,7 +128,7 @@ func (m *made) mayBegin(ctx context.Context, now time.Time) error {
 		}
 		return authority.Unusable(reasonCASecretLost, "Secret %s does not exist, but the CA that this backend had is in use until %s: restore the Secret from a backup or, "+
 			"to start over with a new root, which everyone who verifies must then learn to trust, run %s",
-			m.own.key, rfc3339(known.CANotAfter.Time), m.command(annotationNewCA, known.Root))
+			m.own.Key, rfc3339(known.CANotAfter.Time), m.command(annotationNewCA, known.Root))
 	}
 	return nil
 }
@@ -139,22 +140,22 @@ func (m *made) command(annotation, root string) string {
 
 // parse takes in a version of the Secret, unless it is the one that was taken in last.
 func (m *made) parse(secret *corev1.Secret) {
-	if version(secret) == m.version {
+	if store.Version(secret) == m.version {
 		return
 	}
-	err := m.own.own(secret)
+	err := m.own.CheckOwner(secret)
 	var ca *managed.CA
 	if err == nil {
 		ca, err = managed.Parse(secret.Data)
 	}
 	if err != nil {
 		m.secret, m.ca, m.renewErr = nil, nil, nil
-		m.take(version(secret), nil, describe(m.own.key, err, "; restore the Secret from a backup, or delete it, and this condition will say how to start over with a new root"))
+		m.take(store.Version(secret), nil, describe(m.own.Key, err, "; restore the Secret from a backup, or delete it, and this condition will say how to start over with a new root"))
 		return
 	}
 	ca.Authority.Remedy = "to get a new root, which everyone who verifies must then learn to trust, run " + m.command(v1alpha1.AnnotationCompromisedRoot, signer.Fingerprint(ca.Root))
 	m.secret, m.ca, m.longest = secret, ca, time.Duration(ca.State.Longest)
-	m.take(version(secret), ca.Authority, nil)
+	m.take(store.Version(secret), ca.Authority, nil)
 }
 
 // describe says of which Secret an error is, and what to do.
@@ -174,7 +175,7 @@ func (m *made) renew(ctx context.Context, now time.Time) {
 		m.renewAfter = now.Add(renewalPause)
 		data, err := m.ca.Take(m.config, rotation.Renew, m.ca.State, now)
 		if err == nil {
-			_, err = m.write(ctx, m.secret, data)
+			err = m.write(ctx, m.secret, data)
 		}
 		if m.renewErr = err; err != nil {
 			m.renewErr = fmt.Errorf("renewing the intermediate: %w", err)
@@ -183,12 +184,12 @@ func (m *made) renew(ctx context.Context, now time.Time) {
 }
 
 // write puts the entries into the Secret that was read, and takes in what it holds then: something else, if it was not mine that came first.
-func (m *made) write(ctx context.Context, secret *corev1.Secret, data map[string][]byte) (mine bool, err error) {
-	secret, mine, err = m.own.update(ctx, secret, data)
+func (m *made) write(ctx context.Context, secret *corev1.Secret, data entry.Data) error {
+	now, err := m.own.Update(ctx, secret, data)
 	if err == nil {
-		m.parse(secret)
+		m.parse(now)
 	}
-	return mine, err
+	return err
 }
 
 // grant writes down that a certificate may live that long. Where nothing can be written, as the last good CA signs, it may not live longer
@@ -200,7 +201,7 @@ func (m *made) grant(ctx context.Context, lifetime time.Duration) (time.Duration
 		}
 		data, err := m.ca.Take(m.config, rotation.Raise, m.ca.State.Raise(max(lifetime, m.maxDuration)), time.Time{})
 		if err == nil {
-			_, err = m.write(ctx, m.secret, data)
+			err = m.write(ctx, m.secret, data)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("writing down that a certificate lives for %s: %w", lifetime, err)
@@ -210,7 +211,7 @@ func (m *made) grant(ctx context.Context, lifetime time.Duration) (time.Duration
 	case lifetime <= m.longest:
 		return lifetime, nil
 	case m.ca != nil:
-		return 0, fmt.Errorf("writing down that a certificate lives for %s: Secret %s changes all the time", lifetime, m.own.key)
+		return 0, fmt.Errorf("writing down that a certificate lives for %s: Secret %s changes all the time", lifetime, m.own.Key)
 	}
 	return m.longest, nil
 }
@@ -242,7 +243,7 @@ func (m *made) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rotated,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, err := m.write(ctx, secret, data); err != nil {
+	if err := m.write(ctx, secret, data); err != nil {
 		return m.rotated(ca, facts), fmt.Errorf("replacing the CA: %w", err)
 	}
 	if m.ca == nil {

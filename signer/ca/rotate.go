@@ -13,6 +13,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/record"
 	"github.com/certwright/certwright/signer/ca/rotation"
 )
 
@@ -30,17 +31,7 @@ func seen(ctx context.Context, ask signer.Rotation, anchors []*x509.Certificate,
 	if err != nil {
 		return false, err
 	}
-	return len(without(valid(anchors, now), published)) == 0, nil
-}
-
-// valid returns those certificates that have not expired.
-func valid(certs []*x509.Certificate, now time.Time) []*x509.Certificate {
-	return slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool { return now.After(c.NotAfter) })
-}
-
-// without returns the certificates that are not among others.
-func without(certs, others []*x509.Certificate) []*x509.Certificate {
-	return slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool { return slices.ContainsFunc(others, c.Equal) })
+	return len(record.Without(record.Valid(anchors, now), published)) == 0, nil
 }
 
 // rotationStatus is what people are told of the replacement of one root by another.

@@ -28,10 +28,10 @@ const guardAgain = 5 * time.Second
 func guarded(ctx context.Context, reader client.Reader, created metav1.Time) error {
 	var policy admissionregistrationv1.ValidatingAdmissionPolicy
 	var binding admissionregistrationv1.ValidatingAdmissionPolicyBinding
-	for _, object := range []client.Object{&policy, &binding} {
+	for kind, object := range map[string]client.Object{"ValidatingAdmissionPolicy": &policy, "ValidatingAdmissionPolicyBinding": &binding} {
 		switch err := reader.Get(ctx, client.ObjectKey{Name: AdmissionPolicy}, object); {
 		case apierrors.IsNotFound(err):
-			return unguarded("%T %s is missing", object, AdmissionPolicy)
+			return unguarded("%s %s is missing", kind, AdmissionPolicy)
 		case err != nil:
 			return fmt.Errorf("reading whether only kubelets may create PodCertificateRequests: %w", err)
 		}

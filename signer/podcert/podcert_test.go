@@ -259,7 +259,9 @@ func TestTroubleIsNoVerdict(t *testing.T) {
 			onSigner(o, func(s *v1alpha1.Signer) { s.Spec.Limits.MaxDuration.Duration = time.Hour - time.Second })
 		}, told: "not answered yet"},
 		"a policy with lifetimes that are too short": {change: func(o client.Object) {
-			onPolicy(o, func(p *v1alpha1.CertificatePolicy) { p.Spec.Allow.MaxDuration = &metav1.Duration{Duration: 10 * time.Minute} })
+			onPolicy(o, func(p *v1alpha1.CertificatePolicy) {
+				p.Spec.Allow.MaxDuration = &metav1.Duration{Duration: 10 * time.Minute}
+			})
 		}, told: "not answered yet"},
 		"nothing to name yet": {change: func(o client.Object) {
 			onSigner(o, func(s *v1alpha1.Signer) { s.Spec.PodCertificates.DNSNames, s.Spec.PodCertificates.URIs = nil, nil })
@@ -277,7 +279,7 @@ func TestTroubleIsNoVerdict(t *testing.T) {
 			w := newWorld(t, V1, c.change, in(V1, asked(podKey, day, false)))
 			forwards := &forwarding{}
 			w.backends["forwarding"] = forwards
-			w.backends["ending"] = &local{ca: newCA(now.Add(90 * time.Minute)), clock: w.clock.Now}
+			w.backends["ending"] = &local{ca: newCA(now.Add(50 * time.Minute)), clock: w.clock.Now}
 			w.local.trouble, w.readErr = c.trouble, c.readErr
 			for range 70 { // for longer than a certificate of a day is renewed before its end
 				if result, err := w.reconcile(); err == nil && result.RequeueAfter <= 0 {

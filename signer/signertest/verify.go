@@ -22,6 +22,12 @@ import (
 	"github.com/certwright/certwright/csr"
 )
 
+// Verifiers are those who verify certificates in the field: each says why a chain does not lead to the subject's anchors at the time of its
+// clock. GnuTLS takes the time that it is.
+func Verifiers() map[string]func(context.Context, Subject, []*x509.Certificate) error {
+	return map[string]func(context.Context, Subject, []*x509.Certificate) error{"Go": verifyGo, "OpenSSL": verifyOpenSSL, "GnuTLS": verifyGnuTLS}
+}
+
 func verifyGo(_ context.Context, s Subject, chain []*x509.Certificate) error {
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
 	for _, c := range s.Anchors {

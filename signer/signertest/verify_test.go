@@ -4,7 +4,6 @@
 package signertest
 
 import (
-	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
@@ -29,7 +28,7 @@ func TestVerifiersRefuse(t *testing.T) {
 		}, root, key.Public(), rootKey)
 	}
 	good, expired := leaf(now.Add(time.Hour)), leaf(now.Add(-time.Minute))
-	for name, verify := range map[string]func(context.Context, Subject, []*x509.Certificate) error{"Go": verifyGo, "OpenSSL": verifyOpenSSL, "GnuTLS": verifyGnuTLS} {
+	for name, verify := range Verifiers() {
 		t.Run(name, func(t *testing.T) {
 			for what, c := range map[string]struct {
 				leaf, anchor *x509.Certificate

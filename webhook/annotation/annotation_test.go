@@ -5,6 +5,7 @@ package annotation
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -63,6 +64,7 @@ func TestParse(t *testing.T) {
 		"command":         {map[string]string{ReloadCommand: `["/reload/x", "a,b"]`}, func(a *Ask) { a.Reload.Command = []string{"/reload/x", "a,b"} }},
 		"command, volume": {map[string]string{ReloadCommand: `["/reload/x"]`, ReloadVolume: "tools"}, func(a *Ask) { a.Reload.Command, a.ReloadVolume = []string{"/reload/x"}, "tools" }},
 		"socket":          {map[string]string{SPIFFESocket: "true"}, func(a *Ask) { a.SPIFFESocket = true }},
+		"least port":      {map[string]string{MetricsPort: "1024"}, func(a *Ask) { a.MetricsPort = 1024 }},
 		"metrics":         {map[string]string{MetricsPort: "9402"}, func(a *Ask) { a.MetricsPort = 9402 }},
 		"renew":           {map[string]string{Renew: "2026-01-02T15:04:05+01:00"}, nil},
 		"delivered by":    {map[string]string{DeliveredBy: "\x00, whatever a pod says"}, nil},
@@ -232,6 +234,39 @@ func TestValuesFitTheAgent(t *testing.T) {
 	if DefaultDuration != time.Duration(agent.DefaultDuration) || DefaultKeyAlgorithm != agent.DefaultKeyAlgorithm ||
 		!slices.Equal(DefaultUsages(DefaultKeyAlgorithm), agent.DefaultUsages()) {
 		t.Error("the defaults of webhook and agent differ")
+	}
+}
+
+func TestMostTrust(t *testing.T) {
+	of := func(n int) map[string]string {
+		list := make([]string, n)
+		for i := range list {
+			list[i] = fmt.Sprintf("a.b/c%d", i)
+		}
+		return map[string]string{Trust: strings.Join(list, ",")}
+	}
+	if ask, err := Parse(of(15)); err != nil || len(ask.Trust) != 15 {
+		t.Errorf("15: %v", err)
+	}
+	if _, err := Parse(of(16)); err == nil || !strings.Contains(err.Error(), "is not allowed, use 1 to 15 signer names") {
+		t.Errorf("16: %v", err)
+	}
+}
+
+// All variables but one replace the roots of a program, so they need the public ones.
+func TestVariablesThatReplace(t *testing.T) {
+	for _, v := range variables {
+		if v.Replaces != (v.Name != "NODE_EXTRA_CA_CERTS") {
+			t.Errorf("%+v", v)
+		}
+	}
+}
+
+func TestDefaultUsages(t *testing.T) {
+	for algorithm, want := range map[string]int{"ECDSA-P256": 3, "Ed25519": 3, "RSA-2048": 4} {
+		if got := DefaultUsages(algorithm); len(got) != want || slices.Contains(got, "key encipherment") != (want == 4) {
+			t.Errorf("%s: %v", algorithm, got)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package annotation
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -68,6 +69,7 @@ func TestTogether(t *testing.T) {
 			"annotation certwright.dev/spiffe-socket: needs an agent that stays, set certwright.dev/delivery to agent",
 			"annotation certwright.dev/metrics-port: needs an agent that stays, set certwright.dev/delivery to agent",
 		}},
+		"no name of a volume":    {merged(certificate, map[string]string{ReloadCommand: `["/x"]`, ReloadVolume: "A"}), []string{`annotation certwright.dev/reload-volume: "A" is not allowed, use the name of a volume of the pod`}},
 		"SPIFFE without an ID":   {merged(certificate, map[string]string{SPIFFESocket: "true", URIs: ""}), []string{"annotation certwright.dev/spiffe-socket: needs exactly one URI in certwright.dev/uris, which starts with spiffe://"}},
 		"SPIFFE with two IDs":    {merged(certificate, map[string]string{SPIFFESocket: "true", URIs: "spiffe://a/b,spiffe://a/c"}), []string{"annotation certwright.dev/spiffe-socket: needs exactly one URI in certwright.dev/uris, which starts with spiffe://"}},
 		"SPIFFE with another ID": {merged(certificate, map[string]string{SPIFFESocket: "true", URIs: "https://a/b"}), []string{"annotation certwright.dev/spiffe-socket: needs exactly one URI in certwright.dev/uris, which starts with spiffe://"}},
@@ -84,6 +86,32 @@ func TestTogether(t *testing.T) {
 	}
 }
 
+// names are n DNS names of 15 bytes each.
+func names(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("a%04d.local.svc", i)
+	}
+	return strings.Join(list, ",")
+}
+
+func TestReloads(t *testing.T) {
+	for _, test := range []struct {
+		annotations map[string]string
+		want        bool
+	}{
+		{nil, false},
+		{map[string]string{ReloadSignal: "x=HUP"}, true},
+		{map[string]string{ReloadURL: "http://localhost:1"}, true},
+		{map[string]string{ReloadCommand: `["/x"]`}, true},
+	} {
+		ask, err := Parse(merged(map[string]string{AutoTLS: signer}, test.annotations))
+		if err != nil || ask.Reloads() != test.want {
+			t.Errorf("%v: %t, %v", test.annotations, ask.Reloads(), err)
+		}
+	}
+}
+
 // What a kubelet cannot do is named, one annotation at a time, with what can.
 func TestNeedsAgent(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -97,6 +125,9 @@ func TestNeedsAgent(t *testing.T) {
 		"other keys":        {map[string]string{KeyAlgorithm: "RSA-3072"}, ""},
 		"path":              {map[string]string{MountPath: "/x", Containers: "a", Renew: "2026-01-02T15:04:05Z"}, ""},
 		"its own bundle":    {map[string]string{Trust: signer}, ""},
+		"many names":        {map[string]string{DNSNames: names(1000)}, ""},
+		"too many names":    {map[string]string{DNSNames: names(1000), IPAddresses: "::1"}, DNSNames + ": a kubelet asks for no more names than fit into 16000 bytes"},
+		"one variable":      {map[string]string{TrustEnv: "SSL_CERT_FILE"}, TrustEnv + ": a kubelet does not do that"},
 		"too short":         {map[string]string{Duration: "59m59s"}, Duration + ": a kubelet asks for 1h to 2184h"},
 		"too long":          {map[string]string{Duration: "2184h0m1s"}, Duration + ": a kubelet asks for 1h to 2184h"},
 		"small RSA":         {map[string]string{KeyAlgorithm: "RSA-2048"}, KeyAlgorithm + ": a kubelet makes no such keys"},

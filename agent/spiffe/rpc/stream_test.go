@@ -21,6 +21,7 @@ import (
 func FuzzReadFields(f *testing.F) {
 	f.Add([]byte{0x0a, 1, 'x', 0x10, 1, 0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8, 0x2a, 0})
 	f.Add([]byte{0x0b, 0x0c})
+	f.Add([]byte("\xa9\xa9\xa9\xa9000000000")) // the number of a field is too large
 	f.Fuzz(func(t *testing.T, message []byte) {
 		if len(message) > maxKeptBytes/fieldBytes {
 			return // what is kept is bounded, and these few cannot be too much
@@ -39,7 +40,7 @@ func FuzzReadFields(f *testing.F) {
 func parse(message []byte) (fields []Field, valid bool) {
 	for len(message) > 0 {
 		number, kind, length := protowire.ConsumeTag(message)
-		if length < 0 || kind == protowire.StartGroupType || kind == protowire.EndGroupType {
+		if length < 0 || !number.IsValid() || kind == protowire.StartGroupType || kind == protowire.EndGroupType {
 			return nil, false
 		}
 		message = message[length:]

@@ -23,7 +23,7 @@ func newApprover() *cobra.Command {
 			if err := o.validate(); err != nil {
 				return err
 			}
-			mgr, err := o.newController(cmd.Context(), "approver")
+			mgr, err := o.newController(cmd.Context(), "approver", nil)
 			if err != nil {
 				return err
 			}

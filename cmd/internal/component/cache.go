@@ -6,15 +6,11 @@ package component
 import (
 	"bytes"
 	"maps"
-	"slices"
 	"strings"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
-	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -22,8 +18,6 @@ import (
 
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/policy/facts"
-	"github.com/certwright/certwright/signer/podcert"
-	"github.com/certwright/certwright/signer/podcert/naming"
 	"github.com/certwright/certwright/trust"
 )
 
@@ -31,27 +25,20 @@ import (
 // this cache, so of these it holds only what is read, made anew rather than stripped, so that nothing big lives on behind it.
 //
 // What is read from it must not be written back with an update, which would take from the object in the API server what
-// the cache does not hold; a patch does not.
-func cacheOptions(namespace string) cache.Options {
-	return cache.Options{
+// the cache does not hold; a patch does not. Also is what else is to be said about single kinds; the API server must serve them.
+func cacheOptions(namespace string, also map[client.Object]cache.ByObject) cache.Options {
+	options := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&certificatesv1.CertificateSigningRequest{}:                 {Transform: keep(keepRequest)},
-			&certificatesv1.PodCertificateRequest{}:                     {Transform: keep(keepPodRequest)},
-			&certificatesv1beta1.PodCertificateRequest{}:                {Transform: keep(keepBetaPodRequest)},
-			&admissionregistrationv1.ValidatingAdmissionPolicy{}:        {Field: named(podcert.AdmissionPolicy)},
-			&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: {Field: named(podcert.AdmissionPolicy)},
+			&certificatesv1.CertificateSigningRequest{}: {Transform: keep(keepRequest)},
 			&corev1.Service{}:   {Transform: keep(keepService)},
 			&corev1.Namespace{}: {Transform: keep(keepNamespace)},
 			&corev1.Secret{}:    {Namespaces: map[string]cache.Config{namespace: {}}},
 			&corev1.ConfigMap{}: trust.ConfigMapCache(namespace),
 		},
 	}
-}
-
-// named selects the one object of a name, which is all that may be read.
-func named(name string) fields.Selector {
-	return fields.OneTermEqualSelector(metav1.ObjectNameField, name)
+	maps.Copy(options.ByObject, also)
+	return options
 }
 
 // keep makes a transform of a cache from a function of one kind. Other objects, such as the tombstones of deleted ones, pass.
@@ -92,66 +79,12 @@ func keepRequest(o *certificatesv1.CertificateSigningRequest) *certificatesv1.Ce
 	return kept
 }
 
-// keepPodRequest does for what kubelets ask what keepRequest does for all others. What is cut is refused all the same.
-func keepPodRequest(o *certificatesv1.PodCertificateRequest) *certificatesv1.PodCertificateRequest {
-	kept := &certificatesv1.PodCertificateRequest{ObjectMeta: keepMeta(o.ObjectMeta)}
-	kept.Spec.SignerName = o.Spec.SignerName
-	kept.Status.Conditions = keepTypes(o.Status.Conditions)
-	if len(o.Status.Conditions) > 0 || csr.IsKubernetesSigner(o.Spec.SignerName) {
-		return kept
-	}
-	kept.Spec = o.Spec
-	kept.Spec.StubPKCS10Request = cut(o.Spec.StubPKCS10Request)
-	kept.Spec.UnverifiedUserAnnotations = keepAnnotations(o.Spec.UnverifiedUserAnnotations)
-	return kept
-}
-
-// keepBetaPodRequest is keepPodRequest for v1beta1, with the older form of the key.
-func keepBetaPodRequest(o *certificatesv1beta1.PodCertificateRequest) *certificatesv1beta1.PodCertificateRequest {
-	kept := &certificatesv1beta1.PodCertificateRequest{ObjectMeta: keepMeta(o.ObjectMeta)}
-	kept.Spec.SignerName = o.Spec.SignerName
-	kept.Status.Conditions = keepTypes(o.Status.Conditions)
-	if len(o.Status.Conditions) > 0 || csr.IsKubernetesSigner(o.Spec.SignerName) {
-		return kept
-	}
-	kept.Spec = o.Spec
-	kept.Spec.StubPKCS10Request = cut(o.Spec.StubPKCS10Request)
-	kept.Spec.PKIXPublicKey, kept.Spec.ProofOfPossession = cut(o.Spec.PKIXPublicKey), cut(o.Spec.ProofOfPossession) //nolint:staticcheck // kubelets before 1.36 know this form only
-	kept.Spec.UnverifiedUserAnnotations = keepAnnotations(o.Spec.UnverifiedUserAnnotations)
-	return kept
-}
-
 // cut cuts what csr refuses as too long.
 func cut(value []byte) []byte {
 	if len(value) > csr.MaxRequestBytes {
 		return bytes.Clone(value[:csr.MaxRequestBytes+1])
 	}
 	return value
-}
-
-// keepAnnotations cuts annotations that are too large to a size at which they still are.
-func keepAnnotations(all map[string]string) map[string]string {
-	if naming.AnnotationBytes(all) <= naming.MaxAnnotationBytes {
-		return all
-	}
-	kept := map[string]string{}
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		room := naming.MaxAnnotationBytes + 1 - naming.AnnotationBytes(kept)
-		if room <= 0 {
-			break
-		}
-		kept[strings.Clone(key)] = strings.Clone(all[key][:min(len(all[key]), room)])
-	}
-	return kept
-}
-
-// keepTypes keeps that something was said about a request, and what.
-func keepTypes(all []metav1.Condition) []metav1.Condition {
-	var kept []metav1.Condition
-	for _, c := range all {
-		kept = append(kept, metav1.Condition{Type: c.Type, Status: c.Status})
-	}
-	return kept
 }
 
 // keepPod keeps which pod a request came from, as quotas count by pod what was approved. Whoever may impersonate may write

@@ -60,7 +60,7 @@ func issued(o *certificatesv1.CertificateSigningRequest) *certificatesv1.Certifi
 // transformed is what the cache of approver and signer makes of an object.
 func transformed[T client.Object](t *testing.T, o T) T {
 	t.Helper()
-	for kind, options := range cacheOptions("certwright-system").ByObject {
+	for kind, options := range cacheOptions("certwright-system", nil).ByObject {
 		if fmt.Sprintf("%T", kind) != fmt.Sprintf("%T", o) {
 			continue
 		}

@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -81,8 +83,8 @@ type controller struct {
 	teller event.Teller
 }
 
-// newController returns what a component that elects a leader is built on.
-func (o *controllerOptions) newController(ctx context.Context, component string) (*controller, error) {
+// newController returns what a component that elects a leader is built on. Also is what its cache is to know about single kinds.
+func (o *controllerOptions) newController(ctx context.Context, component string, also map[client.Object]cache.ByObject) (*controller, error) {
 	config, err := clientConfig()
 	if err != nil {
 		return nil, err
@@ -90,7 +92,7 @@ func (o *controllerOptions) newController(ctx context.Context, component string)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme(),
 		Logger:                        logger(),
-		Cache:                         cacheOptions(o.namespace),
+		Cache:                         cacheOptions(o.namespace, also),
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElect,

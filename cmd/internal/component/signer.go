@@ -4,20 +4,15 @@
 package component
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
-	"github.com/certwright/certwright/signer/podcert"
 )
 
 // signerWorkers is the default of --workers for the signer: many more than a backend gets calls at once, so that those that are slow do not
@@ -35,7 +30,11 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			if err := o.validate(); err != nil {
 				return err
 			}
-			mgr, err := o.newController(cmd.Context(), "signer")
+			pods, err := newServedPods()
+			if err != nil {
+				return err
+			}
+			mgr, err := o.newController(cmd.Context(), "signer", pods.cached())
 			if err != nil {
 				return err
 			}
@@ -53,10 +52,6 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			requests := &signer.Reconciler{Core: core, Client: mgr.GetClient(), Judge: mgr.judge, Teller: mgr.teller}
 			if err := requests.SetupWithManager(mgr, o.workers); err != nil {
 				return fmt.Errorf("setting up the signer: %w", err)
-			}
-			pods, err := newServedPods(mgr.GetConfig())
-			if err != nil {
-				return err
 			}
 			if err := pods.setup(mgr, core, o.workers); err != nil {
 				return fmt.Errorf("setting up the signing for kubelets: %w", err)
@@ -81,34 +76,4 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 	}
 	addDistributionFlag(cmd, &trustDistribution)
 	return cmd
-}
-
-// servedPods is how PodCertificateRequests are signed, for as long as the API server serves them in one version, or not at all.
-type servedPods struct {
-	cluster ability.Cluster
-	version podcert.Version
-}
-
-func newServedPods(config *rest.Config) (servedPods, error) {
-	api, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return servedPods{}, fmt.Errorf("setting up discovery: %w", err)
-	}
-	p := servedPods{cluster: ability.Cluster{API: api}}
-	p.version, err = podcert.Served(p.cluster)
-	return p, err
-}
-
-func (p servedPods) setup(mgr *controller, core *signer.Core, workers int) error {
-	if p.version == "" {
-		mgr.GetLogger().Info("the API server serves no PodCertificateRequests")
-		return nil
-	}
-	r := &podcert.Reconciler{Core: core, Client: mgr.GetClient(), Version: p.version, Judge: mgr.judge, Teller: mgr.teller}
-	return r.SetupWithManager(mgr, workers)
-}
-
-// watch returns an error when the API server serves another version.
-func (p servedPods) watch(ctx context.Context) error {
-	return podcert.WatchServed(ctx, p.cluster, clock.RealClock{}, p.version)
 }

@@ -63,6 +63,11 @@ func Of(pod *corev1.Pod) []Member {
 	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
+	return Roles(pod)
+}
+
+// Roles returns the pod's roles, whether it still runs or not.
+func Roles(pod *corev1.Pod) []Member {
 	base := Member{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Workload: workloadOf(pod)}
 	var members []Member
 	add := func(m Member) {

@@ -70,7 +70,8 @@ func TestList(t *testing.T) {
 
 func TestPodsThatGoAreNoMembers(t *testing.T) {
 	t.Parallel()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Annotations: map[string]string{"certwright.dev/trust": "example.com/internal"}}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Annotations: map[string]string{"certwright.dev/auto-tls": "example.com/internal"}}}
+	pod.Spec.InitContainers = []corev1.Container{{Name: "certwright-agent"}}
 	if got := fleet.Of(pod); len(got) != 1 {
 		t.Fatalf("got %v", got)
 	}

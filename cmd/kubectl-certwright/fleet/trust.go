@@ -9,18 +9,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/webhook/annotation"
 )
 
-// annotationTrust names the signerNames whose trust bundles a pod asks for.
-const annotationTrust = annotation.Prefix + "trust"
-
-// trustedBy returns the signerNames whose trust bundles the pod has: those that it asked for, and those that it mounts itself.
+// trustedBy returns the signerNames whose trust bundles the pod's volumes hold, whether it asked for them or mounts them by itself.
 func trustedBy(pod *corev1.Pod) []string {
 	var names []string
-	for name := range strings.SplitSeq(pod.Annotations[annotationTrust], ",") {
-		names = append(names, strings.TrimSpace(name))
-	}
 	for source := range sourcesOf(pod) {
 		if bundle := source.ClusterTrustBundle; bundle != nil {
 			if bundle.SignerName != nil {

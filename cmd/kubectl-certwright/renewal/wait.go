@@ -116,10 +116,10 @@ func (r *Renewer) follow(ctx context.Context, w *waiting) error {
 
 // quiet passes over errors that come of not waiting any longer.
 func quiet(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // look takes note of a request that was made since by a pod that is waited for. It says by itself, and the API server vouches for it, which

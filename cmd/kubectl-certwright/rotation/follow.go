@@ -89,10 +89,10 @@ func (r *Rotator) follow(ctx context.Context, f *follower, slow <-chan time.Time
 
 // quiet passes over errors that come of not waiting any longer.
 func quiet(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // follower holds what was told already.

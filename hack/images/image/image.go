@@ -5,7 +5,8 @@
 //
 // It promises that the same programs give the same bytes, whoever builds and whenever: an image holds one layer with
 // nothing but the programs, sorted by name, owned by root, dated at the epoch, and runs as user 65532. Programs with shared
-// libraries can be packed together with those of this machine; then the bytes are the same where those are.
+// libraries can be packed together with those of this machine, and with a folder of files; then the bytes are the same where
+// those are.
 package image
 
 import (

@@ -1,0 +1,296 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/agent/apiserver"
+	"github.com/certwright/certwright/agent/backoff"
+	"github.com/certwright/certwright/agent/credential"
+	"github.com/certwright/certwright/agent/metrics"
+	"github.com/certwright/certwright/agent/reload"
+	"github.com/certwright/certwright/agent/request"
+	"github.com/certwright/certwright/agent/store"
+	"github.com/certwright/certwright/excerpt"
+)
+
+const (
+	// tick is how often clock and trust bundle are looked at; quickTick while an
+	// issued certificate waits for the trust bundle.
+	tick      = 5 * time.Second
+	quickTick = 500 * time.Millisecond
+	// distrustLimit is how long an issued certificate that does not lead to the
+	// trust bundle waits for the kubelet to bring a newer one.
+	distrustLimit = 10 * time.Minute
+	// After a refused renewal the next comes after renewBackoff, then twice as long, up to maxRenewBackoff.
+	renewBackoff    = time.Minute
+	maxRenewBackoff = 15 * time.Minute
+	// minGap lies between two requests at least.
+	minGap = 10 * time.Second
+)
+
+// Manager keeps the directory of a Config fresh.
+type Manager struct {
+	config      agent.Config
+	names       credential.Names
+	fingerprint string // of config
+	clock       clock.Clock
+	jitter      func() float64
+	log         *slog.Logger
+	requester   *request.Requester
+	store       *store.Store
+	notes       *notes
+	results     chan result
+	wait        *backoff.Backoff
+	metrics     *metrics.Metrics
+	started     time.Time        // zero once the first pair is written
+	reload      *reload.Reloader // nil: the application looks by itself
+	changed     func(Snapshot)
+	told        Snapshot // what changed was called with
+
+	trust     trustFiles
+	current   *credential.Pair   // on disk and valid, or nil
+	onDisk    *credential.Bundle // as written beside current
+	password  string
+	schedule  schedule         // of current
+	asked     time.Time        // what the RenewFile said last
+	answered  time.Time        // start of the newest anchor that current need not follow
+	candidate *credential.Pair // issued, waiting for the bundle
+	heldSince time.Time        // when candidate was issued
+
+	open       *request.Ticket // a request of an earlier run to go on with
+	requesting bool
+	requested  time.Time // when the last request was begun
+	notBefore  time.Time // of the next request
+}
+
+type result struct {
+	pair *credential.Pair
+	err  error
+}
+
+// Options are what a Manager needs beside its Config.
+type Options struct {
+	API request.API
+	Log *slog.Logger
+	// PodIPs is the value of the environment variable agent.PodIPsEnv.
+	PodIPs string
+	Clock  clock.Clock
+	// Jitter returns numbers in [0, 1) that spread renewals and retries.
+	Jitter func() float64
+	// Started is when the process was, for the log; zero if that is not known.
+	Started time.Time
+	// Changed, if not nil, is called with each key pair and bundle that is on disk,
+	// from Run's goroutine.
+	Changed func(Snapshot)
+}
+
+// New returns a Manager for a Config that agent.ParseConfig returned. It does nothing
+// until Run.
+func New(config agent.Config, o Options) (*Manager, error) {
+	resolved, err := config.Names(o.PodIPs)
+	if err != nil {
+		return nil, err
+	}
+	files := store.New(config.Directory, privateFiles(config)...)
+	m := &Manager{
+		config: config, names: resolved, fingerprint: config.Fingerprint(resolved),
+		clock: o.Clock, jitter: o.Jitter, log: o.Log,
+		store:   files,
+		trust:   followFiles(config.TrustBundleFiles),
+		results: make(chan result, 1),
+		wait:    backoff.New(renewBackoff, maxRenewBackoff, o.Jitter),
+		metrics: new(metrics.Metrics),
+		started: o.Started,
+		changed: o.Changed,
+	}
+	m.notes = &notes{store: m.store, log: m.log, texts: make(map[string]string)}
+	m.requester = request.New(request.Options{
+		API: o.API, Journal: files, Clock: o.Clock, Jitter: o.Jitter, Log: o.Log,
+		SignerName: config.SignerName, KeyAlgorithm: config.KeyAlgorithm, Duration: time.Duration(config.Duration), Usages: config.Usages,
+		Names: resolved, Fingerprint: m.fingerprint,
+		Status: func(text string) bool { return m.notes.set(requestTopic, text) },
+		Failed: m.metrics.RenewalFailed,
+	})
+	if config.Reload != nil {
+		m.reload = reload.New(*config.Reload, reload.Options{
+			Directory: config.Directory, Log: o.Log, Clock: o.Clock, Jitter: o.Jitter,
+			Done: m.reloaded, Failed: m.metrics.ReloadFailed,
+		})
+	}
+	return m, nil
+}
+
+// Run keeps the directory fresh until ctx ends, which is no error; with
+// Config.Once, until it is fresh. It returns a *apiserver.RequestError when a request got a
+// verdict against it and the directory holds no valid pair to go on with.
+func (m *Manager) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	if err := errors.Join(m.store.SetStatus("starting"), m.store.SetStatus("")); err != nil {
+		cancel()
+		return fmt.Errorf("directory %q must exist and be writable by user %d: %w", m.config.Directory, os.Getuid(), err)
+	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel() // ends a request under way; nobody waits for it
+	m.adopt()
+	m.startBeside(ctx, &beside)
+	for {
+		now := m.clock.Now()
+		m.followBundle(now)
+		if err := m.install(now); err != nil {
+			return err
+		}
+		m.expire(now)
+		m.readRenewFile(now)
+		m.announce()
+		if m.config.Once && m.fresh(now) {
+			return nil
+		}
+		m.request(ctx, now)
+		if err := m.pause(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for the next tick, or for what came of a request.
+func (m *Manager) pause(ctx context.Context) error {
+	pause := tick
+	if m.candidate != nil {
+		pause = quickTick
+	}
+	timer := m.clock.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case r := <-m.results:
+		return m.receive(ctx, r)
+	case <-timer.C():
+	}
+	return nil
+}
+
+// fresh reports whether the directory holds all that it should.
+func (m *Manager) fresh(now time.Time) bool {
+	if m.config.TrustOnly {
+		return m.onDisk != nil && m.onDisk.Equal(m.trust.all)
+	}
+	return m.current != nil && m.candidate == nil && !m.wanted(now)
+}
+
+// followBundle reads the trust bundle and, when it has changed and is good,
+// rewrites the directory with it. A certificate that no longer leads to it stays,
+// since peers may know other anchors, but is renewed soon.
+func (m *Manager) followBundle(now time.Time) {
+	own := m.trust.own()
+	if err := m.trust.read(now); err != nil {
+		doing := "keeping the last good trust bundle: "
+		if m.trust.all == nil {
+			doing = "waiting for the trust bundle: "
+		}
+		m.say(bundleTopic, slog.LevelWarn, doing+err.Error())
+	} else {
+		m.notes.set(bundleTopic, "")
+	}
+	if own != m.trust.own() {
+		m.watchAnchors(now)
+	}
+	if m.current == nil && !m.config.TrustOnly || m.trust.all == nil || m.trust.all.Equal(m.onDisk) {
+		return
+	}
+	if m.write(m.current, now) {
+		m.log.Info("wrote the new trust bundle", "certificates", len(m.trust.all.Certs), "certificateTrusted", m.schedule.distrust.IsZero())
+	}
+}
+
+// install writes an issued pair as soon as it leads to the trust bundle.
+func (m *Manager) install(now time.Time) error {
+	pair := m.candidate
+	switch {
+	case pair == nil:
+		return nil
+	case !pair.ValidAt(now):
+		m.log.Warn("the issued certificate expired before it could be written, requesting another")
+		m.candidate = nil
+		m.requester.Forget()
+		return nil
+	case m.trust.own() == nil || m.trust.all == nil:
+		return nil
+	}
+	if err := pair.LeadsTo(m.trust.own(), now); err != nil {
+		m.say(distrustTopic, slog.LevelWarn, "holding the issued certificate back until the trust bundle changes: "+err.Error())
+		if now.Sub(m.heldSince) < distrustLimit {
+			return nil
+		}
+		m.candidate = nil
+		m.requester.Forget()
+		m.notes.set(distrustTopic, "")
+		return m.refuse(now, &apiserver.RequestError{Name: pair.Request, Verdict: "Unusable", Reason: "Untrusted", Message: excerpt.Line(err.Error(), apiserver.MaxMessageBytes)})
+	}
+	if !m.write(pair, now) {
+		return nil
+	}
+	if !m.started.IsZero() {
+		m.log.Info("the certificate is in place", "after", m.clock.Since(m.started).Round(time.Millisecond), "waited", pair.Waited.Round(time.Millisecond))
+		m.started = time.Time{}
+	}
+	m.requester.Forget()
+	if m.current != nil {
+		m.metrics.Renewed()
+	}
+	m.metrics.SetNotAfter(pair.Leaf().NotAfter)
+	m.candidate, m.current = nil, pair
+	m.wait.Reset()
+	m.notes.set(distrustTopic, "")
+	m.answerAnchors()
+	m.plan(now)
+	// A CA near its end cuts certificates short: their share of the lifetime may have passed at once.
+	if soonest := now.Round(0).Add(pair.Leaf().NotAfter.Sub(now) / 3); m.schedule.normal.Before(soonest) {
+		m.schedule.normal = soonest
+	}
+	m.log.Info("wrote a new key pair", "signer", m.config.SignerName, "expires", timestamp(pair.Leaf().NotAfter), "renewal", timestamp(m.schedule.normal))
+	return nil
+}
+
+// write puts the pair and the last good bundle on disk and reports success.
+func (m *Manager) write(pair *credential.Pair, now time.Time) bool {
+	if m.password == "" {
+		m.password = newPassword()
+	}
+	contents := &Contents{Pair: pair, Bundle: m.trust.all, Fingerprint: m.fingerprint, Password: m.password}
+	files, err := contents.files(m.config)
+	first := m.store.Generation() == ""
+	if err == nil {
+		err = m.store.Write(files, now)
+	}
+	if err != nil {
+		m.say(writeTopic, slog.LevelError, fmt.Sprintf("trying again to write %s: %v", m.config.Directory, err))
+		return false
+	}
+	m.notes.set(writeTopic, "")
+	m.onDisk = m.trust.all
+	m.tellApplication(first)
+	return true
+}
+
+// expire gives up a pair that has expired. One that only seems not to have begun
+// is kept: the clock was set back.
+func (m *Manager) expire(now time.Time) {
+	if m.current != nil && !now.Before(m.current.Leaf().NotAfter) {
+		m.log.Error("the certificate on disk has expired and there is no other yet", "signer", m.config.SignerName, "expires", timestamp(m.current.Leaf().NotAfter))
+		m.current, m.schedule = nil, schedule{}
+		m.metrics.SetNotAfter(time.Time{})
+	}
+}

@@ -1,0 +1,114 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package keeper
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/certwright/certwright/agent/credential"
+)
+
+// trustFiles follow the files of a Config and remember the last good contents.
+type trustFiles struct {
+	files []trustFile
+	all   *credential.Bundle // of the files, or what an earlier run left until each of them was good
+}
+
+func followFiles(names []string) trustFiles {
+	t := trustFiles{files: make([]trustFile, len(names))}
+	for i, name := range names {
+		t.files[i].name = name
+	}
+	return t
+}
+
+// adopt takes up what an earlier run wrote, until the files can be read.
+func (f *trustFiles) adopt(written *credential.Bundle) {
+	f.all = written
+	if len(f.files) == 1 {
+		f.files[0].good = written
+	}
+}
+
+// own is the last good bundle of the signer itself, or nil.
+func (f *trustFiles) own() *credential.Bundle { return f.files[0].good }
+
+// read takes up the files' contents at t. The error says which are missing or no
+// good: what was good of them stays.
+func (f *trustFiles) read(t time.Time) error {
+	changed := false
+	var problems []error
+	for i := range f.files {
+		fresh, err := f.files[i].read(t)
+		changed = changed || fresh
+		problems = append(problems, err)
+	}
+	if changed {
+		problems = append(problems, f.merge())
+	}
+	return errors.Join(problems...)
+}
+
+// merge joins the bundles once all of them were good.
+func (f *trustFiles) merge() error {
+	all := new(credential.Bundle)
+	seen := make(map[string]bool)
+	size := 0
+	for i := range f.files {
+		if f.files[i].good == nil {
+			return nil
+		}
+		for _, cert := range f.files[i].good.Certs {
+			if !seen[string(cert.Raw)] {
+				seen[string(cert.Raw)] = true
+				size += len(cert.Raw)
+				all.Certs = append(all.Certs, cert)
+			}
+		}
+	}
+	if size > credential.MaxBundleBytes {
+		return fmt.Errorf("the trust bundles together hold %d bytes, at most %d are allowed", size, credential.MaxBundleBytes)
+	}
+	f.all = all
+	return nil
+}
+
+// trustFile follows a file with a trust bundle and remembers the last good one.
+type trustFile struct {
+	name string
+	good *credential.Bundle
+	raw  []byte // what good was parsed from, when it came from the file
+}
+
+// read takes up the file's contents at t and reports whether they are new and good.
+func (f *trustFile) read(t time.Time) (fresh bool, err error) {
+	raw, err := readAtMost(f.name, credential.MaxBundleBytes)
+	if err != nil {
+		return false, err
+	}
+	if f.raw != nil && bytes.Equal(raw, f.raw) {
+		return false, nil
+	}
+	bundle, err := credential.ParseBundle(raw, t)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", f.name, err)
+	}
+	f.good, f.raw = bundle, raw
+	return true, nil
+}
+
+// readAtMost reads a file, and of a longer one the first byte too many as well.
+func readAtMost(name string, most int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, most+1))
+}

@@ -1,0 +1,109 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ca
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/authority"
+	"github.com/certwright/certwright/signer/ca/record"
+	"github.com/certwright/certwright/signer/ca/rotation"
+)
+
+// Rotate implements signer.Rotator.
+func (m *imported) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rotated, error) {
+	m.rotating.Lock()
+	defer m.rotating.Unlock()
+	m.mu.Lock()
+	m.maxDuration = ask.MaxDuration
+	m.mu.Unlock()
+	l, err := m.load(ctx, 0)
+	if err != nil {
+		return signer.Rotated{}, err
+	}
+	m.mu.Lock()
+	a, r := m.latest, m.record
+	m.mu.Unlock()
+	facts := m.facts(ctx, r, ask)
+	if a == nil || a.Check(facts.Now) != nil { // it is not to be waited for what cannot sign
+		return m.rotated(l.authority, r, facts), nil
+	}
+	next, err := m.step(a, r, ask, facts)
+	if next == r {
+		return m.rotated(l.authority, r, facts), err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.record == r { // else look again
+		if err := m.write(ctx, next); err != nil {
+			return m.rotated(l.authority, r, facts), fmt.Errorf("writing down the roots of the CA: %w", err)
+		}
+	}
+	if now, _, err := m.choose(facts.Now); err == nil { // another one may sign now
+		l = m.overlap(loaded{authority: now}, facts.Now)
+	}
+	rotated := m.rotated(l.authority, m.record, facts)
+	rotated.Changed = true
+	return rotated, nil
+}
+
+// step returns what should be written down of a CA: what is if nothing is to be done.
+func (m *imported) step(a *authority.Authority, r *record.Record, ask signer.Rotation, f rotation.Facts) (*record.Record, error) {
+	if r == nil {
+		return &record.Record{Current: a.Anchors, State: rotation.State{}.Raise(f.MaxDuration)}, nil
+	}
+	compromised := ask.Annotations[v1alpha1.AnnotationCompromisedRoot]
+	f.Compromised = named(compromised, r.Roots()...)
+	if f.Compromised && named(compromised, a.Anchors...) {
+		return r, warning(reasonCompromisedRootInUse, "the root %s is said to be compromised, and is that of the CA in Secret %s: put another CA there", compromised, m.secret)
+	}
+	state := r.State
+	switch known := a.LeadsTo(r.Current); {
+	case f.Compromised:
+	case known && !record.Same(a.Anchors, r.Current):
+		return r.Adopt(f.Now, f.MaxDuration, a.Anchors), nil
+	case !known && !record.Same(a.Anchors, r.Next):
+		f.Due, state.Phase = true, ""
+	}
+	step, state, err := state.Next(f)
+	if step == rotation.None || err != nil {
+		return r, err
+	}
+	return r.Take(step, state, a.Anchors), nil
+}
+
+// facts gathers what decides about the next step.
+func (m *imported) facts(ctx context.Context, r *record.Record, ask signer.Rotation) rotation.Facts {
+	now := m.options.Clock.Now()
+	return rotation.Facts{
+		Now: now, Propagation: m.options.CA.TrustPropagation.Duration, MaxDuration: ask.MaxDuration,
+		Seen: func() (bool, error) { return seen(ctx, ask, record.Union(r.Current, r.Next), now) },
+		Over: func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
+	}
+}
+
+// rotated says where the CA is, and when to look again.
+func (m *imported) rotated(a *authority.Authority, r *record.Record, f rotation.Facts) signer.Rotated {
+	rotated := signer.Rotated{Issuer: a.Cert}
+	if r == nil || r.State.Phase == "" {
+		return rotated
+	}
+	old, root := r.Old, r.Current
+	if r.State.Phase == v1alpha1.RotationPublishing {
+		old, root = r.Current, r.Next
+	}
+	if len(old) > 0 {
+		rotated.Rotation = rotationStatus(r.State, f, old[0], first(record.Without(root, old), root))
+	}
+	rotated.Next = lookAgain(r.State, f)
+	return rotated
+}
+
+// first returns the first certificate of all lists.
+func first(lists ...[]*x509.Certificate) *x509.Certificate { return record.Union(lists...)[0] }

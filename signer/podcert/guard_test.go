@@ -1,0 +1,77 @@
+// Copyright The Certwright Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package podcert
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+type (
+	admissionPolicy  = admissionregistrationv1.ValidatingAdmissionPolicy
+	admissionBinding = admissionregistrationv1.ValidatingAdmissionPolicyBinding
+)
+
+// Who made a request is known only where the admission policy was in force: otherwise nothing is said about it, be it right or wrong.
+func TestNothingIsSaidWithoutTheAdmissionPolicy(t *testing.T) {
+	change := func(policy func(*admissionPolicy), binding func(*admissionBinding)) func(client.Object) {
+		return func(o client.Object) {
+			if p, ok := o.(*admissionPolicy); ok && policy != nil {
+				policy(p)
+			}
+			if b, ok := o.(*admissionBinding); ok && binding != nil {
+				binding(b)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(client.Object)
+		told   string
+	}{
+		"no policy":  {change(func(p *admissionPolicy) { p.Name = "another" }, nil), "ValidatingAdmissionPolicy certwright-pod-certificate-requests is missing"},
+		"no binding": {change(nil, func(b *admissionBinding) { b.Name = "another" }), "ValidatingAdmissionPolicyBinding certwright-pod-certificate-requests is missing"},
+		"a policy that fails open": {change(func(p *admissionPolicy) {
+			p.Spec.FailurePolicy = ptr.To(admissionregistrationv1.Ignore)
+		}, nil), "lets pass what it cannot judge"},
+		"a policy without validations": {change(func(p *admissionPolicy) { p.Spec.Validations = nil }, nil), "refuses nothing"},
+		"a binding of another policy":  {change(nil, func(b *admissionBinding) { b.Spec.PolicyName = "another" }), "does not put the policy in force"},
+		"a binding that only warns": {change(nil, func(b *admissionBinding) {
+			b.Spec.ValidationActions = []admissionregistrationv1.ValidationAction{admissionregistrationv1.Warn}
+		}), "with the action Deny"},
+		"a binding for some": {change(nil, func(b *admissionBinding) {
+			b.Spec.MatchResources = &admissionregistrationv1.MatchResources{}
+		}), "in force everywhere"},
+		"a request from before the policy":  {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }, nil), "it is older than"},
+		"a request of the policy's second":  {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now) }, nil), "it is older than"},
+		"a request from before the binding": {change(nil, func(b *admissionBinding) { b.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }), "it is older than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, kind := range []string{"right", "wrong"} {
+				r := asked(podKey, day, false)
+				if kind == "wrong" {
+					r.Spec.UnverifiedUserAnnotations = map[string]string{"example.com/a": "b"}
+				}
+				w := newWorld(t, V1, c.change, in(V1, r))
+				for range 3 {
+					if result, err := w.reconcile(); err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > time.Minute {
+						t.Fatalf("result %v, error %v, want another look within a minute", result, err)
+					}
+					w.pass(time.Minute)
+				}
+				if len(w.stored().Status.Conditions) > 0 || w.local.calls > 0 {
+					t.Errorf("a %s request: conditions %+v, %d signed, want no word", kind, w.stored().Status.Conditions, w.local.calls)
+				}
+				if told := w.notes("PodCertificateRequest"); len(told) != 1 || !strings.Contains(told[0], c.told) {
+					t.Errorf("a %s request: told %q, want %q", kind, told, c.told)
+				}
+			}
+		})
+	}
+}

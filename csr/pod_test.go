@@ -135,6 +135,7 @@ type hostilePod struct {
 	reason, field string
 }
 
+//nolint:staticcheck // kubelets before 1.36 know the older form of the key only
 func hostilePods(t testing.TB) []hostilePod {
 	const stub, public, possession = "spec.stubPKCS10Request", "spec.pkixPublicKey", "spec.proofOfPossession"
 	set := func(der []byte) func(*podObject) { return func(o *podObject) { o.Spec.StubPKCS10Request = der } }

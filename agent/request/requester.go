@@ -26,7 +26,7 @@ const (
 	repeatAfter = 10 * time.Second
 	// A pending request is read after firstPoll, then 1.5 times as long up to
 	// quickPoll; after patience, up to slowPoll: a person may take days.
-	firstPoll = 50 * time.Millisecond
+	firstPoll = 10 * time.Millisecond
 	quickPoll = 2 * time.Second
 	slowPoll  = 15 * time.Second
 	patience  = time.Minute

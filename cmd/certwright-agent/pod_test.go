@@ -54,7 +54,7 @@ func newPod(t *testing.T, verdict string) *pod {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	p.ca = must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, p.caKey.Public(), p.caKey))(t)))(t)
 	p.write("token", []byte("the-token"))
@@ -125,7 +125,8 @@ func (p *pod) sign(encoded string) []byte {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(30 * time.Minute),
-		DNSNames: csr.DNSNames, IPAddresses: csr.IPAddresses,
+		DNSNames: csr.DNSNames, IPAddresses: csr.IPAddresses, URIs: csr.URIs,
+		KeyUsage: x509.KeyUsageDigitalSignature,
 	}, p.ca, csr.PublicKey, p.caKey)
 	if err != nil {
 		p.t.Error(err)

@@ -5,8 +5,10 @@ package ca_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest"
 )
 
@@ -23,6 +25,34 @@ func TestConformanceManaged(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// While roots are being replaced, the chains have one certificate more, by which those verify who know the old root only.
+func TestConformanceWhileRotating(t *testing.T) {
+	for name, isCA := range map[string]bool{"leaves": false, "leaves and CAs": true} {
+		t.Run(name, func(t *testing.T) {
+			signertest.Run(t, func(t *testing.T) signertest.Subject {
+				w := newWorld(t, quick(managed()), isCA)
+				roots, err := w.TrustAnchors(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				ask := signer.Rotation{
+					Annotations: map[string]string{v1alpha1.AnnotationRotateRoot: fingerprint(roots[0])}, Published: w.TrustAnchors,
+				}
+				for range 3 { // begin, see that, and switch
+					if _, err := w.Rotate(t.Context(), ask); err != nil {
+						t.Fatal(err)
+					}
+					w.clock.Step(propagation)
+				}
+				if n := len(w.mustSign(time.Hour)); n != 3 {
+					t.Fatalf("the chain has %d certificates, want leaf, intermediate and cross certificate", n)
+				}
+				return signertest.Subject{Backend: w.Backend, Clock: w.clock, IsCA: isCA, Anchors: roots}
+			})
+		})
 	}
 }
 

@@ -227,6 +227,8 @@ func TestReasonsThatKubernetesKnows(t *testing.T) {
 }
 
 // FuzzParsePod writes arbitrary bytes into all fields of a key. What is accepted is a key whose owner proved to have it, and says nothing else.
+//
+//nolint:staticcheck // kubelets before 1.36 know the older form of the key only
 func FuzzParsePod(f *testing.F) {
 	good := withPublicKey(f, testKey, "pod-uid")
 	f.Add(raw{}.der(), []byte(nil), []byte(nil), "pod-uid")

@@ -55,7 +55,7 @@ func takeAway(ctx context.Context) error {
 	var secrets corev1.SecretList
 	problems = append(problems, admin.List(ctx, &secrets, client.InNamespace(systemNamespace)))
 	for i := range secrets.Items {
-		if name := secrets.Items[i].Name; strings.HasPrefix(name, "certwright-ca-e2e-") || strings.HasPrefix(name, "certwright-acme-e2e-") {
+		if name := secrets.Items[i].Name; strings.HasPrefix(name, "certwright-ca-e2e-") || strings.HasPrefix(name, "certwright-ca--e2e-") || strings.HasPrefix(name, "certwright-acme-e2e-") {
 			problems = append(problems, client.IgnoreNotFound(admin.Delete(ctx, &secrets.Items[i])))
 		}
 	}

@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -22,7 +24,7 @@ import (
 // pods are admitted, and nothing of Certwright is left. Then it is installed again.
 func TestUninstallingLeavesPodsAlone(t *testing.T) {
 	s := tell(t)
-	s.signer(forKubelets)
+	b := s.trustBundle(s.signer(forKubelets))
 	s.policy()
 	f := &fleet{story: s}
 	f.prepare()
@@ -32,7 +34,10 @@ func TestUninstallingLeavesPodsAlone(t *testing.T) {
 	f.ready()
 	f.stage("before", func() {})
 
-	s.Cleanup(func() { s.must(install(s.ctx), "installing %s again", installManifest) })
+	s.Cleanup(func() {
+		s.must(client.IgnoreNotFound(admin.Delete(s.ctx, b.object())), "deleting the bundle that was left to running pods")
+		s.must(install(s.ctx), "installing %s again", installManifest)
+	})
 	f.stage("docs/uninstall.md, as written", s.uninstall)
 	for _, pod := range f.members {
 		s.podReady(pod)
@@ -53,6 +58,9 @@ func TestUninstallingLeavesPodsAlone(t *testing.T) {
 		}
 	}
 	s.nothingIsInstalled()
+	if anchors, err := b.anchors(s.ctx); err != nil || len(anchors) == 0 {
+		s.Errorf("the trust bundle that pods mount was not left: %v", err)
+	}
 }
 
 var shellBlocks = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
@@ -75,18 +83,22 @@ func (s *story) uninstall() {
 	}
 }
 
-// nothingIsInstalled checks that no object of the installed manifest is left, and no Secret with a CA's key.
+// nothingIsInstalled checks that of the installed manifest only that is left which has the CAs in it: the namespace, and what is said
+// about it.
 func (s *story) nothingIsInstalled() {
 	s.Helper()
 	objects, err := manifest(installManifest)
 	s.must(err, "reading %s", installManifest)
 	for _, o := range objects {
-		s.until(o.GetKind()+" "+o.GetName()+" to be gone", soon, func(ctx context.Context) error {
+		what, left := o.GetKind()+" "+o.GetName(), slices.Contains([]string{"Namespace", "ResourceQuota", "ConfigMap"}, o.GetKind())
+		s.until(what+" to be gone", soon, func(ctx context.Context) error {
 			err := admin.Get(ctx, client.ObjectKeyFromObject(o), o.DeepCopy())
-			if err == nil {
+			switch {
+			case err == nil && !left:
 				return errors.New("it is still there")
-			}
-			if meta.IsNoMatchError(err) { // its kind is gone
+			case apierrors.IsNotFound(err) && left:
+				s.Fatalf("%s is gone: it was to stay", what)
+			case meta.IsNoMatchError(err): // its kind is gone
 				return nil
 			}
 			return client.IgnoreNotFound(err)

@@ -77,7 +77,7 @@ func (t Teller) tell(ctx context.Context, request client.Object, kind, reason, n
 	once := string(about.UID) + "/" + reason
 	toldBefore := t.create(ctx, nameFrom(about.Name, once), kind, "Certificate", reason, note, about)
 	if podNote != "" && pod.Name != "" && !toldBefore {
-		t.create(ctx, nameFrom(pod.Name, once), kind, "Certificate", reason, fmt.Sprintf("%s %s: %s", about.Kind, about.Name, podNote), pod)
+		t.create(ctx, nameFrom(pod.Name, once+"/pod"), kind, "Certificate", reason, fmt.Sprintf("%s %s: %s", about.Kind, about.Name, podNote), pod)
 	}
 }
 

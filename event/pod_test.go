@@ -117,6 +117,19 @@ func TestWhatAPodIsTold(t *testing.T) {
 	}
 }
 
+// A request may have the name of its pod, and live where that lives.
+func TestBothAreToldThoughTheyHaveOneName(t *testing.T) {
+	for _, name := range []string{"web-0", "Not a DNS name"} {
+		teller, ctx, _ := newTeller(t, nil)
+		r := ofPod(name, "uid")
+		r.Spec.Username, r.Spec.Extra[podName] = "system:serviceaccount:default:web", []string{name}
+		teller.Warn(ctx, r, "NoPolicy", "text")
+		if all := told(t, teller); len(all) != 2 || len(onPods(t, teller)) != 1 {
+			t.Errorf("%s: %d events, want one on the request and one on the pod", name, len(all))
+		}
+	}
+}
+
 // A renewal that is refused is told anew, as it is another request; so is a second reason.
 func TestAPodIsToldOfEachRequestAndReason(t *testing.T) {
 	teller, ctx, _ := newTeller(t, nil)

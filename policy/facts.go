@@ -43,6 +43,8 @@ type Pod struct {
 	// IPsPending is true for a pod that will have addresses of its own, but whose kubelet has not told the API server yet. Its
 	// containers may run by then, so what is refused for want of an address may be permitted a moment later.
 	IPsPending bool
+	// Started is true once a container of the pod ran, and so its volumes were there.
+	Started bool
 
 	// Labels and Annotations are chosen by whoever created the pod.
 	Labels      map[string]string

@@ -69,8 +69,11 @@ func (m *member) rotate(ctx context.Context, ask Rotation) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known.rotateErr = err
-	if rotated.Issuer != nil {
+	switch before := m.known.rotated; {
+	case rotated.Issuer != nil:
 		m.known.rotated = &rotated
+	case before != nil:
+		m.known.rotated = &Rotated{Issuer: before.Issuer, Rotation: before.Rotation}
 	}
 }
 

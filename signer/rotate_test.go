@@ -163,13 +163,14 @@ func TestRotationTrouble(t *testing.T) {
 			w := newWatcher(t, newSigner("local"))
 			b := newTurning(intermediate, root)
 			w.backends["local"] = b
+			b.rotated.Changed = true
 			b.rotated.Rotation = &v1alpha1.Rotation{Phase: v1alpha1.RotationPublishing, Since: metav1.NewTime(now), OldRoot: Fingerprint(root.Certificate), NewRoot: "new"}
 			if _, err := w.check(t, "internal"); err != nil {
 				t.Fatal(err)
 			}
 			b.rotated, b.rotateErr = Rotated{}, c.err
-			if _, err := w.check(t, "internal"); err != nil {
-				t.Fatal(err)
+			if result, err := w.check(t, "internal"); err != nil || result.RequeueAfter != recheck {
+				t.Fatalf("result %v, error %v, want to look again in %s", result, err, recheck)
 			}
 			w.wantReady(t, "internal", metav1.ConditionTrue, ReasonDegraded, "connection refused")
 			if s := w.signer(t, "internal").Status.Backends[0]; s.Reason != c.reason || s.State != v1alpha1.BackendServing || s.Rotation == nil || s.Issuer == "" {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ func newAble(notAfter time.Time, anchors ...*x509.Certificate) *able {
 
 // publisher notes what is published and withdrawn.
 type publisher struct {
+	noting   sync.Mutex
 	current  []*x509.Certificate
 	calls    []string
 	warnings []string
@@ -50,6 +52,8 @@ func (p *publisher) Publish(_ context.Context, s *v1alpha1.Signer, anchors []*x5
 	for _, a := range anchors {
 		call += " " + a.Subject.CommonName
 	}
+	p.noting.Lock()
+	defer p.noting.Unlock()
 	p.calls = append(p.calls, call)
 	return "configmap/" + s.Spec.SignerName, p.warnings, p.err
 }
@@ -59,6 +63,8 @@ func (p *publisher) Current(context.Context, string) ([]*x509.Certificate, error
 }
 
 func (p *publisher) Withdraw(_ context.Context, signerName string) error {
+	p.noting.Lock()
+	defer p.noting.Unlock()
 	p.calls = append(p.calls, "withdraw "+signerName)
 	return p.err
 }

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -42,6 +43,7 @@ type ConfigMaps struct {
 
 	mu      sync.RWMutex
 	bundles map[string]mapped // by signerName
+	behind  map[string]lack   // by namespace
 	changed chan event.GenericEvent
 }
 
@@ -51,6 +53,8 @@ type mapped struct {
 	formats []v1alpha1.TrustFormat
 	stores  map[string][]byte // by key of the ConfigMap
 	in      labels.Selector
+	since   time.Time // when its Signer was made
+	noRoom  bool      // for the stores
 }
 
 // NewConfigMaps returns a publisher that reads Namespaces, Signers and ConfigMaps with a cached client. The cache should
@@ -58,13 +62,14 @@ type mapped struct {
 // written before the manager runs what SetupWithManager adds. If it is not for all namespaces, a bundle comes to those that its Signer
 // selects; where it is already, it is kept fresh, as pods may mount it.
 func NewConfigMaps(c client.Client, home string, all bool, clk clock.PassiveClock) *ConfigMaps {
-	return &ConfigMaps{client: c, home: home, all: all, patience: newPatience(clk), bundles: map[string]mapped{}, changed: make(chan event.GenericEvent, 1)}
+	return &ConfigMaps{client: c, home: home, all: all, patience: newPatience(clk), bundles: map[string]mapped{}, behind: map[string]lack{}, changed: make(chan event.GenericEvent, 1)}
 }
 
 // Publish makes the bundle that of a Signer's signerName, in PEM and in the formats that the Signer wants. The namespaces follow at once,
-// but not before it returns. What was published before stays, in all formats, if all bundles together do not fit into a ConfigMap.
+// but not before it returns. What was published before stays if the PEM of all bundles together does not fit into a ConfigMap; Warnings
+// says which truststores do not.
 func (p *ConfigMaps) Publish(_ context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error) {
-	signerName, now := signer.Spec.SignerName, mapped{text: bundle.PEM}
+	signerName, now := signer.Spec.SignerName, mapped{text: bundle.PEM, since: signer.CreationTimestamp.Time}
 	if some := signer.Spec.TrustBundle.ConfigMap; some != nil {
 		now.formats = some.Formats
 	}
@@ -82,6 +87,7 @@ func (p *ConfigMaps) Publish(_ context.Context, signer *v1alpha1.Signer, bundle 
 			return "", err
 		}
 		p.bundles[signerName] = now
+		p.makeRoom()
 		p.announce()
 	}
 	return "configmap/" + v1alpha1.TrustConfigMap, nil
@@ -103,36 +109,6 @@ func (p *ConfigMaps) selector(signer *v1alpha1.Signer) (labels.Selector, error) 
 	}
 }
 
-// fits returns an error if a bundle and those that a namespace may have beside it do not fit into a ConfigMap.
-func (p *ConfigMaps) fits(signerName string, b mapped) error {
-	size := b.size()
-	if size == 0 {
-		return nil
-	}
-	for other, o := range p.bundles {
-		if other != signerName {
-			size += o.size()
-		}
-	}
-	if size > maxBundleBytes {
-		return fmt.Errorf("with this bundle of %d bytes those of all Signers would be %d bytes long: at most %d fit into ConfigMap %s (formats and public roots take the most)",
-			b.size(), size, maxBundleBytes, v1alpha1.TrustConfigMap)
-	}
-	return nil
-}
-
-// size is how many bytes of a ConfigMap a bundle takes: none if no namespace is to have it.
-func (b mapped) size() int {
-	if _, selects := b.in.Requirements(); !selects {
-		return 0
-	}
-	size := len(b.text)
-	for _, store := range b.stores {
-		size += len(store)
-	}
-	return size
-}
-
 // Current returns the bundle of a signerName as it is in Certwright's own namespace, which only those can change who may change CAs.
 func (p *ConfigMaps) Current(ctx context.Context, signerName string) (string, error) {
 	var current corev1.ConfigMap
@@ -148,6 +124,7 @@ func (p *ConfigMaps) Withdraw(_ context.Context, signerName string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.bundles, signerName)
+	p.makeRoom()
 	p.announce()
 	return nil
 }
@@ -197,11 +174,13 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 	var namespace corev1.Namespace
 	if err := p.client.Get(ctx, client.ObjectKey{Name: request.Name}, &namespace); apierrors.IsNotFound(err) {
 		p.patience.forget(request.Name)
+		p.caughtUp(request.Name)
 		return reconcile.Result{}, nil
 	} else if err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading Namespace %s: %w", request.Name, err)
 	}
 	if namespace.DeletionTimestamp != nil || namespace.Status.Phase == corev1.NamespaceTerminating {
+		p.caughtUp(request.Name)
 		return reconcile.Result{}, nil
 	}
 	var current corev1.ConfigMap
@@ -218,12 +197,15 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 	p.mu.RUnlock()
 	somebodys := !p.all && want.empty() && !managedBy.AsSelector().Matches(labels.Set(current.Labels))
 	if somebodys || want.is(&current) {
+		p.caughtUp(request.Name)
 		return reconcile.Result{}, nil
 	}
 	if wait := p.patience.wait(request.Name, want.String()); wait > 0 {
+		p.fallsBehind(request.Name, lack{want.missingIn(&current), "somebody else changes it again and again"})
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	if err := p.write(ctx, request.Name, &current, want); err != nil && !comesBack(err) {
+		p.fallsBehind(request.Name, lack{want.missingIn(&current), err.Error()})
 		return reconcile.Result{}, fmt.Errorf("writing ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
 	}
 	return reconcile.Result{}, nil

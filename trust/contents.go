@@ -40,6 +40,9 @@ func desired(bundles map[string]mapped, signers []v1alpha1.Signer, namespace *co
 		b, known := bundles[signerName]
 		if known && (there || b.in.Matches(labels.Set(namespace.Labels))) {
 			text = b.text
+			if b.noRoom {
+				b.stores = nil
+			}
 		} else {
 			b.stores = storesOf(signerName, current)
 		}
@@ -96,6 +99,22 @@ func (w contents) is(current *corev1.ConfigMap) bool {
 // areIn reports whether a ConfigMap holds this and nothing else.
 func (w contents) areIn(current *corev1.ConfigMap) bool {
 	return maps.Equal(current.Data, w.texts) && maps.EqualFunc(current.BinaryData, w.stores, bytes.Equal)
+}
+
+// missingIn returns the keys that a ConfigMap lacks, or has with something else.
+func (w contents) missingIn(current *corev1.ConfigMap) []string {
+	var keys []string
+	for key, text := range w.texts {
+		if current.Data[key] != text {
+			keys = append(keys, key)
+		}
+	}
+	for key, store := range w.stores {
+		if !bytes.Equal(current.BinaryData[key], store) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 func exists(current *corev1.ConfigMap) bool {

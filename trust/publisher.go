@@ -29,6 +29,12 @@ type Distributor interface {
 	Withdraw(ctx context.Context, signerName string) error
 }
 
+// warner is a Distributor that knows where a bundle is not what was published.
+type warner interface {
+	// Warnings says where, and why, of a signerName's bundle.
+	Warnings(signerName string) []string
+}
+
 // Both distributes bundles in two ways. Where they are is what the first one says.
 type Both [2]Distributor
 
@@ -43,6 +49,18 @@ func (b Both) Publish(ctx context.Context, signer *v1alpha1.Signer, bundle Bundl
 // Current returns what pods have in the first way.
 func (b Both) Current(ctx context.Context, signerName string) (string, error) {
 	return b[0].Current(ctx, signerName)
+}
+
+// Warnings are those of both ways.
+func (b Both) Warnings(signerName string) []string {
+	return slices.Concat(warningsOf(b[0], signerName), warningsOf(b[1], signerName))
+}
+
+func warningsOf(d Distributor, signerName string) []string {
+	if w, ok := d.(warner); ok {
+		return w.Warnings(signerName)
+	}
+	return nil
 }
 
 // Withdraw withdraws in both ways.
@@ -87,7 +105,7 @@ func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchor
 		return "", added.Warnings, fmt.Errorf("assembling the trust bundle of %s: %w", signer.Spec.SignerName, err)
 	}
 	where, err = p.distributor.Publish(ctx, signer, assembled)
-	return where, append(added.Warnings, assembled.Warnings...), err
+	return where, slices.Concat(added.Warnings, assembled.Warnings, warningsOf(p.distributor, signer.Spec.SignerName)), err
 }
 
 // Current returns the certificates of a signerName's bundle that pods have now; none if there is none.

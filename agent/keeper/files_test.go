@@ -5,8 +5,12 @@ package keeper
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -382,6 +386,45 @@ func TestEveryKeyInEveryFormat(t *testing.T) {
 			got := agenttest.Must(parseContents(agenttest.Must(directory.Load())(t)))(t)
 			if !credential.SameKey(got.Pair.Key, key) || got.Password != contents.Password || !got.Pair.Renew.Equal(contents.Pair.Renew) || !got.complete(config) {
 				t.Errorf("read %+v", got)
+			}
+		})
+	}
+}
+
+// What a signer or a publisher of anchors puts into certificates must keep no
+// format from being written, or the valid pair would run out.
+func TestHostileChainsInEveryFormat(t *testing.T) {
+	subjects := map[string]pkix.Name{
+		"empty":              {},
+		"of control bytes":   {CommonName: "a\x00b\r\n/..\x1b[2J"},
+		"no UTF-8":           {ExtraNames: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte{0xff, 0xfe}}}}},
+		"of 100 kB":          {CommonName: strings.Repeat("x", 100<<10)},
+		"like another alias": {CommonName: "1"},
+		"right to left":      {CommonName: "\u202egro.elpmaxe"},
+	}
+	for name, subject := range subjects {
+		t.Run(name, func(t *testing.T) {
+			key := agenttest.Must(credential.GenerateKey("ECDSA-P256"))(t)
+			certificate := func(serial int64) *x509.Certificate {
+				template := &x509.Certificate{
+					SerialNumber: big.NewInt(serial), Subject: subject, IsCA: true, BasicConstraintsValid: true,
+					NotBefore: time.Unix(0, 0), NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+				}
+				return agenttest.Must(x509.ParseCertificate(agenttest.Must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)))(t)
+			}
+			contents := &Contents{Pair: &credential.Pair{Key: key}, Bundle: new(credential.Bundle), Password: newPassword()}
+			for i := range int64(16) { // 8 certificates, each twice, of one subject and one key
+				contents.Pair.Chain = append(contents.Pair.Chain, certificate(1+i/2))
+			}
+			contents.Bundle.Certs = contents.Pair.Chain
+			config := agent.Config{Formats: []string{agent.FormatPKCS12, agent.FormatJKS, agent.FormatPEM}}
+			directory := store.New(t.TempDir())
+			if err := directory.Write(agenttest.Must(contents.files(config))(t), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			got := agenttest.Must(parseContents(agenttest.Must(directory.Load())(t)))(t)
+			if !got.Pair.Leaf().Equal(contents.Pair.Leaf()) || len(got.Bundle.Certs) != 16 || !got.complete(config) {
+				t.Errorf("read %d anchors, files %q", len(got.Bundle.Certs), got.names)
 			}
 		})
 	}

@@ -126,7 +126,9 @@ func TestApplicationIsToldOfEveryChangeButTheFirst(t *testing.T) {
 	eventually(t, "the restart", func() bool { return strings.Contains(again.log.String(), "taking up the key pair") })
 	eventually(t, "its metrics", func() bool { return metric(t, config.MetricsAddress, "reloads_total") == 0 })
 	again.cancel()
-	<-again.done
+	if err := <-again.done; err != nil {
+		t.Error(err)
+	}
 	if n := told(); n != 1 {
 		t.Errorf("told %d times, want 1: once for the second bundle", n)
 	}
@@ -137,7 +139,9 @@ func TestApplicationIsToldOfEveryChangeButTheFirst(t *testing.T) {
 	third := c.startAt(config, hurried{})
 	eventually(t, "what the last run owed", func() bool { return told() == 2 })
 	third.cancel()
-	<-third.done
+	if err := <-third.done; err != nil {
+		t.Error(err)
+	}
 }
 
 // An application that cannot be told holds up nothing.
@@ -190,7 +194,9 @@ func TestMetricsPortIsTaken(t *testing.T) {
 	}
 	eventually(t, "the metrics", func() bool { return metric(t, config.MetricsAddress, "renewals_total") == 0 })
 	run.cancel()
-	<-run.done
+	if err := <-run.done; err != nil {
+		t.Error(err)
+	}
 }
 
 // eventually waits for what is to happen.

@@ -59,6 +59,13 @@ func (r *recorder) with(f func()) {
 	f()
 }
 
+// seen returns what happened so far.
+func (r *recorder) seen() (calls, done []string, failures int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.calls), slices.Clone(r.done), r.failures
+}
+
 func (r *recorder) after(d time.Duration) {
 	time.Sleep(d) // the bubble's clock
 	synctest.Wait()
@@ -67,22 +74,23 @@ func (r *recorder) after(d time.Duration) {
 func TestOnlyWhatFailedIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(t, "signal", "url", "command")
-		r.fails["url"] = 2
+		r.with(func() { r.fails["url"] = 2 })
 		r.Changed("one")
 		r.after(0)
-		if want := []string{"signal", "url", "command"}; !slices.Equal(r.calls, want) || r.done != nil {
-			t.Errorf("calls %q, done %q", r.calls, r.done)
+		if calls, done, _ := r.seen(); !slices.Equal(calls, []string{"signal", "url", "command"}) || done != nil {
+			t.Errorf("calls %q, done %q", calls, done)
 		}
 		r.after(3 * time.Second) // 1 s, then 2 s
-		if want := []string{"signal", "url", "command", "url", "url"}; !slices.Equal(r.calls, want) {
-			t.Errorf("calls %q", r.calls)
+		calls, done, failures := r.seen()
+		if want := []string{"signal", "url", "command", "url", "url"}; !slices.Equal(calls, want) {
+			t.Errorf("calls %q", calls)
 		}
-		if !slices.Equal(r.done, []string{"one"}) || r.failures != 2 {
-			t.Errorf("done %q with %d failures", r.done, r.failures)
+		if !slices.Equal(done, []string{"one"}) || failures != 2 {
+			t.Errorf("done %q with %d failures", done, failures)
 		}
 		r.after(time.Hour)
-		if len(r.calls) != 5 {
-			t.Errorf("calls %q after it was done", r.calls)
+		if calls, _, _ := r.seen(); len(calls) != 5 {
+			t.Errorf("calls %q after it was done", calls)
 		}
 	})
 }
@@ -90,26 +98,26 @@ func TestOnlyWhatFailedIsTriedAgain(t *testing.T) {
 func TestNewerChangeStartsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder(t, "signal", "url")
-		r.fails["url"] = 1000
+		r.with(func() { r.fails["url"] = 1000 })
 		r.Changed("one")
 		r.after(time.Hour)
-		if n := len(r.calls); n < 15 || n > 25 {
-			t.Errorf("%d calls in an hour of failure, want about one in five minutes", n)
+		if calls, _, _ := r.seen(); len(calls) < 15 || len(calls) > 25 {
+			t.Errorf("%d calls in an hour of failure, want about one in five minutes", len(calls))
 		}
 		r.with(func() { r.fails["url"], r.calls = 0, nil })
 		r.Changed("two")
 		r.after(0)
-		if !slices.Equal(r.calls, []string{"signal", "url"}) || !slices.Equal(r.done, []string{"two"}) {
-			t.Errorf("calls %q, done %q", r.calls, r.done)
+		if calls, done, _ := r.seen(); !slices.Equal(calls, []string{"signal", "url"}) || !slices.Equal(done, []string{"two"}) {
+			t.Errorf("calls %q, done %q", calls, done)
 		}
 	})
 }
 
 func TestChangedNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRecorder(t)
 		hold := make(chan struct{})
-		r.actions = []action{{"slow", func(context.Context) error { <-hold; return nil }}}
+		r := newRecorder(t)
+		r.actions = []action{{"slow", func(context.Context) error { <-hold; return nil }}} // read after the first change only
 		for range 100 {
 			r.Changed("some")
 		}
@@ -117,8 +125,8 @@ func TestChangedNeverWaits(t *testing.T) {
 		synctest.Wait()
 		close(hold)
 		synctest.Wait()
-		if n := len(r.done); n == 0 || n > 2 || r.done[n-1] != "last" {
-			t.Errorf("done %q, want the last change, and of the others at most one", r.done)
+		if _, done, _ := r.seen(); len(done) == 0 || len(done) > 2 || done[len(done)-1] != "last" {
+			t.Errorf("done %q, want the last change, and of the others at most one", done)
 		}
 	})
 }

@@ -58,7 +58,7 @@ func newMaterial(chain []*x509.Certificate, key crypto.Signer, bundle []*x509.Ce
 	m.certificate = secret{version(certificates), appendBytes(nil, 2, pair)}
 	m.anchors = secret{version(anchors), appendBytes(nil, 4, validation)}
 
-	if m.id, m.noSVID = identity(chain[0]); m.noSVID != nil {
+	if m.id, m.noSVID = identity(chain[0]); m.id.IsZero() {
 		return m, nil
 	}
 	var svid []byte

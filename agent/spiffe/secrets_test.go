@@ -217,7 +217,7 @@ func TestSubscriptionThatIsGivenUp(t *testing.T) {
 func TestNamesThatAreNotThere(t *testing.T) {
 	r, ca := start(t), newAuthority(t)
 	ca.issue(t, r.Server, leaf(cartID))
-	for _, name := range []string{"defualt", "", "spiffe://cluster.local/ns/shop/sa/other", "spiffe://other", strings.Repeat("x", 2000), "per%cent é"} {
+	for _, name := range []string{"defaults", "", "spiffe://cluster.local/ns/shop/sa/other", "spiffe://other", strings.Repeat("x", 2000), "per%cent é"} {
 		c := converse(t, r)
 		c.send(&discovery.DiscoveryRequest{ResourceNames: []string{"default", name}})
 		_, err := c.stream.Recv()

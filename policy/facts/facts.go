@@ -109,6 +109,7 @@ func podFacts(pod *corev1.Pod) *policy.Pod {
 		Labels:      pod.Labels,
 		Annotations: pod.Annotations,
 		Node:        pod.Spec.NodeName,
+		Started:     started(pod),
 	}
 	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
 		facts.Owner = &policy.Owner{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name}
@@ -123,6 +124,14 @@ func podFacts(pod *corev1.Pod) *policy.Pod {
 	}
 	facts.IPsPending = len(facts.IPs) == 0
 	return facts
+}
+
+// started reports whether a container of the pod runs, or has run.
+func started(pod *corev1.Pod) bool {
+	ran := func(c corev1.ContainerStatus) bool {
+		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil || c.RestartCount > 0
+	}
+	return slices.ContainsFunc(pod.Status.InitContainerStatuses, ran) || slices.ContainsFunc(pod.Status.ContainerStatuses, ran)
 }
 
 // MaxSelector is how many labels the selector of a Service may name to select a pod. Whoever may create Services could

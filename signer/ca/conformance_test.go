@@ -34,6 +34,7 @@ func TestConformanceWhileRotating(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			signertest.Run(t, func(t *testing.T) signertest.Subject {
 				w := newWorld(t, quick(managed()), isCA)
+				w.clock.SetTime(start.Add(-4 * propagation)) // GnuTLS takes the time that it is
 				roots, err := w.TrustAnchors(t.Context())
 				if err != nil {
 					t.Fatal(err)

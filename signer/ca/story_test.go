@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -92,6 +93,7 @@ type story struct {
 
 func newStory(t testing.TB, config v1alpha1.CA, objects ...client.Object) *story {
 	t.Helper()
+	ctrl.SetLogger(logr.Discard()) // the dead complain
 	s := &story{world: newWorld(t, quick(config), false, objects...), verified: map[string]bool{}}
 	s.world.limit(lifetime)
 	s.bundle = &bundle{publish: s.death.around}

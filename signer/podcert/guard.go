@@ -21,8 +21,12 @@ import (
 // A PodCertificateRequest does not tell who created it: what the policy has not seen may be anybody's.
 const AdmissionPolicy = "certwright-pod-certificate-requests"
 
-// guardAgain is when it is looked again whether the policy is in force.
-const guardAgain = 5 * time.Second
+const (
+	// guardAgain is when it is looked again whether the policy is in force.
+	guardAgain = 5 * time.Second
+	// guardSpreads is how long API servers may take to hear of a new policy; they look each second.
+	guardSpreads = 10 * time.Second
+)
 
 // guarded returns nil if a request was created while the admission policy was in force. Nothing is ever said about one that was not.
 func guarded(ctx context.Context, reader client.Reader, created metav1.Time) error {
@@ -43,8 +47,8 @@ func guarded(ctx context.Context, reader client.Reader, created metav1.Time) err
 	case binding.Spec.PolicyName != AdmissionPolicy, binding.Spec.MatchResources != nil,
 		!slices.Contains(binding.Spec.ValidationActions, admissionregistrationv1.Deny):
 		return unguarded("ValidatingAdmissionPolicyBinding %s does not put the policy in force everywhere, with the action Deny", AdmissionPolicy)
-	case !policy.CreationTimestamp.Before(&created) || !binding.CreationTimestamp.Before(&created):
-		return unguarded("it is older than ValidatingAdmissionPolicy %s or its binding. Kubernetes deletes it after a quarter of an hour, and the kubelet asks anew", AdmissionPolicy)
+	case created.Sub(policy.CreationTimestamp.Time) <= guardSpreads, created.Sub(binding.CreationTimestamp.Time) <= guardSpreads:
+		return unguarded("it is older than ValidatingAdmissionPolicy %s or its binding, or of the same moments. Kubernetes deletes it after a quarter of an hour, and the kubelet asks anew", AdmissionPolicy)
 	}
 	return nil
 }

@@ -50,6 +50,7 @@ func TestNothingIsSaidWithoutTheAdmissionPolicy(t *testing.T) {
 		}), "in force everywhere"},
 		"a request from before the policy":  {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }, nil), "it is older than"},
 		"a request of the policy's second":  {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now) }, nil), "it is older than"},
+		"a request of moments after it":     {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now.Add(-guardSpreads)) }, nil), "or of the same moments"},
 		"a request from before the binding": {change(nil, func(b *admissionBinding) { b.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }), "it is older than"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -303,6 +303,8 @@ func usages() []certificatesv1.KeyUsage {
 }
 
 // asked is what the kubelet of node-1 asks for the pod web-0, in the older form of the key if there is no stub.
+//
+//nolint:staticcheck // kubelets before 1.36 know the older form of the key only
 func asked(key crypto.Signer, seconds int32, older bool) *certificatesv1beta1.PodCertificateRequest {
 	r := &certificatesv1beta1.PodCertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "req-1", UID: "req-uid", CreationTimestamp: metav1.NewTime(now)},

@@ -5,15 +5,16 @@
 // spec.podCertificates: parse, gather, name, decide by the same policies as for all other requests, and sign by the same core. There is
 // no approval in between.
 //
-// A request is denied or failed only for what it is. Where a kubelet wants to renew, that takes from the pod the certificate that it has,
-// though it may be valid for long. So trouble, and whatever an administrator may still mend, leaves it as it is: Kubernetes deletes
-// it after a while, and the kubelet asks anew.
+// Where a kubelet wants to renew, a request that is denied or failed takes from the pod the certificate that it has, though it may be valid
+// for long. So trouble, and whatever an administrator may still mend, is no verdict, and of a pod that has started nothing is: the
+// request stays as it is, Kubernetes deletes it after a while, and the kubelet asks anew.
 package podcert
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -101,7 +102,10 @@ func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodC
 	if err != nil {
 		return issued, "", refusal(err)
 	}
+	renewing := false
+	defer func() { err = keeping(renewing, err) }()
 	req, decision, err := r.Judge.DecideNaming(ctx, req, func(req csr.Request, facts policy.Facts) (csr.Request, error) {
+		renewing = facts.Pod != nil && facts.Pod.Started
 		return s.Pods().Name(req, facts, request.Spec.UnverifiedUserAnnotations)
 	})
 	switch {
@@ -120,6 +124,15 @@ func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodC
 		return issued, "", &verdict{certificatesv1.PodCertificateRequestConditionTypeFailed, refused}
 	}
 	return issued, decision.Policy, err
+}
+
+// keeping returns the error of a request, which is no verdict if the pod has started: it keeps what it has until that ends or somebody
+// mends what is wrong.
+func keeping(renewing bool, err error) error {
+	if no := (*verdict)(nil); renewing && errors.As(err, &no) {
+		return &judge.WaitError{After: again, Reason: fmt.Sprintf("the pod keeps the certificate that it has, as it would be refused a new one for %s: %s", no.Reason, strings.TrimSuffix(no.Text(), "."))}
+	}
+	return err
 }
 
 // refusal returns the verdict on a request that cannot be represented, or the error as it is.

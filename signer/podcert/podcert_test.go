@@ -300,6 +300,63 @@ func TestTroubleIsNoVerdict(t *testing.T) {
 	}
 }
 
+// A pod that has started keeps what it has, whatever is wrong with its renewal: a policy that is mended after five minutes, a Service that is
+// made anew, a Signer with narrower limits. It gets the next certificate once nothing is.
+func TestAPodThatHasStartedKeepsItsCertificate(t *testing.T) {
+	running := corev1.ContainerStatus{Name: "web", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
+	restarted := corev1.ContainerStatus{Name: "web", RestartCount: 1, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}
+	for name, c := range map[string]struct {
+		change      func(client.Object)
+		annotations map[string]string
+		trouble     error
+		told        string
+	}{
+		"a policy that denies": {change: func(o client.Object) {
+			onPolicy(o, func(p *v1alpha1.CertificatePolicy) { p.Spec.Allow.URIs = nil })
+		}, told: "PolicyDenies"},
+		"a Service that is gone": {annotations: map[string]string{naming.AnnotationDNSNames: "web.shop.svc"}, change: func(o client.Object) {
+			if o.GetName() == "web" {
+				o.SetName("another")
+			}
+		}, told: "PolicyDenies"},
+		"limits": {change: func(o client.Object) {
+			onSigner(o, func(s *v1alpha1.Signer) { s.Spec.Limits.Usages = s.Spec.Limits.Usages[:1] })
+		}, told: "SignerLimitExceeded"},
+		"a refusal by the backend": {trouble: &signer.PermanentError{Err: errors.New("name constraints")}, told: "BackendRefused"},
+		"annotations":              {annotations: map[string]string{"example.com/a": "b"}, told: "InvalidUnverifiedUserAnnotations"},
+	} {
+		for state, status := range map[string]corev1.PodStatus{
+			"running":              {ContainerStatuses: []corev1.ContainerStatus{running}},
+			"restarting":           {ContainerStatuses: []corev1.ContainerStatus{restarted}},
+			"in an init container": {InitContainerStatuses: []corev1.ContainerStatus{running}},
+		} {
+			t.Run(name+", "+state, func(t *testing.T) {
+				r := asked(podKey, day, false)
+				r.Spec.UnverifiedUserAnnotations = c.annotations
+				w := newWorld(t, V1, func(o client.Object) {
+					onPod(o, func(p *corev1.Pod) { status.PodIPs = p.Status.PodIPs; p.Status = status })
+					if c.change != nil {
+						c.change(o)
+					}
+				}, in(V1, r))
+				w.local.trouble = c.trouble
+				for range 5 {
+					if result, err := w.reconcile(); err != nil || result.RequeueAfter <= 0 {
+						t.Fatalf("result %v, error %v, want to look again", result, err)
+					}
+					w.pass(5 * time.Minute)
+				}
+				if len(w.stored().Status.Conditions) > 0 {
+					t.Errorf("conditions %+v: the pod has lost its certificate", w.stored().Status.Conditions)
+				}
+				if told := w.notes("Pod"); len(told) != 1 || !strings.Contains(told[0], "keeps the certificate that it has") || !strings.Contains(told[0], c.told) {
+					t.Errorf("its owner was told %q, want %s", told, c.told)
+				}
+			})
+		}
+	}
+}
+
 // When the trouble is over, the request is signed after all.
 func TestSignedWhenTroubleIsOver(t *testing.T) {
 	w := newWorld(t, V1, nil, in(V1, asked(podKey, day, false)))

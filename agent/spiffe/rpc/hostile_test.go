@@ -82,6 +82,7 @@ func TestOlderHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+		_ = response.Body.Close()
 		t.Errorf("answered with %s", response.Status)
 	}
 }

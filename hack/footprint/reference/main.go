@@ -28,12 +28,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: reference SIGNER-NAME DNS-NAME DIRECTORY TRUST-BUNDLE")
 		os.Exit(2)
 	}
-	if err := keep(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, keep(os.Args[1], os.Args[2], os.Args[3], os.Args[4]))
+	os.Exit(1)
 }
 
+// keep returns only when it cannot go on.
 func keep(signerName, dnsName, directory, bundle string) error {
 	config, err := rest.InClusterConfig()
 	if err != nil {
@@ -67,7 +66,7 @@ func keep(signerName, dnsName, directory, bundle string) error {
 	return follow(bundle, filepath.Join(directory, "ca.crt"))
 }
 
-// follow copies the trust anchors whenever they change.
+// follow copies the trust anchors whenever they change, for as long as it can.
 func follow(from, to string) error {
 	last := ""
 	for tick := time.NewTicker(5 * time.Second); ; <-tick.C {

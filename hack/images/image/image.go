@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -137,6 +138,15 @@ func (s Spec) path() string {
 	return strings.Join(folders, ":")
 }
 
+// mode is that of the programs. The kernel lets no other process of the same user look into one that this user cannot read, from its
+// start: it holds keys. One with shared libraries may read itself.
+func (s Spec) mode() fs.FileMode {
+	if s.Libraries {
+		return 0o755
+	}
+	return 0o111
+}
+
 // source is where a program is on this machine.
 func (s Spec) source(program string) string { return filepath.Join(s.Root, program) }
 
@@ -183,7 +193,7 @@ func (s Spec) entries() (map[string]entry, error) {
 			}
 			continue // A script: it is there already.
 		}
-		entries[place] = entry{source: s.source(program), program: true}
+		entries[place] = entry{source: s.source(program), mode: s.mode(), program: true}
 		programs = append(programs, s.source(program))
 	}
 	if !s.Libraries {
@@ -194,7 +204,7 @@ func (s Spec) entries() (map[string]entry, error) {
 		return nil, err
 	}
 	for _, path := range paths {
-		entries[strings.TrimPrefix(path, "/")] = entry{source: path, program: true}
+		entries[strings.TrimPrefix(path, "/")] = entry{source: path, mode: 0o755, program: true}
 	}
 	return entries, nil
 }

@@ -95,7 +95,7 @@ func TestLibraryThatIsLoadedByItsPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, bytes.NewReader(contents)); !slices.Contains(got, "program") || !slices.Contains(got, strings.TrimPrefix(module, "/")) {
+	if got := names(t, bytes.NewReader(contents), 0o755); !slices.Contains(got, "program") || !slices.Contains(got, strings.TrimPrefix(module, "/")) {
 		t.Errorf("files in the layer: %v, want the program and %s", got, module)
 	}
 }

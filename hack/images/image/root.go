@@ -73,8 +73,6 @@ func isELF(path string) bool {
 func (e entry) header(name string, size int64) *tar.Header {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: int64(e.mode.Perm()), ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
 	switch {
-	case e.program:
-		h.Mode = 0o755
 	case e.mode.IsDir():
 		h.Typeflag, h.Name = tar.TypeDir, name+"/"
 		if e.mode&fs.ModeSticky != 0 {

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// again is how often Watch looks again.
+	// again is how often Follow looks again.
 	again = time.Minute
 	// nodesAtOnce bounds the memory that a look at the nodes takes.
 	nodesAtOnce = 500
@@ -74,11 +74,13 @@ func (c Cluster) EveryKubelet(ctx context.Context, least *version.Version) (bool
 	}
 }
 
-// Watch looks again every minute, and returns an error that is changed when the answer is another one than before: what runs was
-// built for that one, so the process should end and begin anew. Trouble changes nothing. It returns nil when the context ends.
-func Watch[T comparable](ctx context.Context, c clock.WithTicker, before T, look func(context.Context) (T, error), changed error) error {
+// Follow looks again every minute, and calls changed when the answer is another one than before in so many looks in a row. What holds from
+// then on is the new answer, unless changed returns an error, which ends it. Trouble changes nothing. It returns nil when the context ends.
+func Follow[T comparable](ctx context.Context, c clock.WithTicker, before T, look func(context.Context) (T, error), inARow int, changed func(T) error) error {
 	ticker := c.NewTicker(again)
 	defer ticker.Stop()
+	log := ctrl.LoggerFrom(ctx)
+	last, seen := before, 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,11 +88,28 @@ func Watch[T comparable](ctx context.Context, c clock.WithTicker, before T, look
 		case <-ticker.C():
 		}
 		now, err := look(ctx)
-		switch {
-		case err != nil:
-			ctrl.LoggerFrom(ctx).Error(err, "looking whether the cluster can still do what it could", "before", fmt.Sprint(before))
-		case now != before:
-			return fmt.Errorf("%w from %v to %v: restarting", changed, before, now)
+		if err != nil {
+			log.Error(err, "looking whether the cluster can still do what it could", "before", fmt.Sprint(before))
+			continue
 		}
+		if now != last {
+			last, seen = now, 0
+		}
+		if seen++; now == before || seen < inARow {
+			continue
+		}
+		log.Info("what the cluster can do changed", "before", fmt.Sprint(before), "now", fmt.Sprint(now))
+		if err := changed(now); err != nil {
+			return err
+		}
+		before = now
 	}
+}
+
+// Watch is Follow for what runs was built for the answer before: it returns an error that is changed, so the process should end and begin
+// anew.
+func Watch[T comparable](ctx context.Context, c clock.WithTicker, before T, look func(context.Context) (T, error), inARow int, changed error) error {
+	return Follow(ctx, c, before, look, inARow, func(now T) error {
+		return fmt.Errorf("%w from %v to %v: restarting", changed, before, now)
+	})
 }

@@ -133,46 +133,83 @@ func TestDetectPodCertificates(t *testing.T) {
 	}
 }
 
-// changing is an API server that serves something else each time it is asked, and in the end the last.
-type changing struct{ left []served }
-
-func (c *changing) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceList, error) {
-	now := c.left[0]
-	if len(c.left) > 1 {
-		c.left = c.left[1:]
-	}
-	return now.ServerResourcesForGroupVersion(gv)
-}
-
-func TestWatchPodCertificates(t *testing.T) {
-	pods := []string{"podcertificaterequests"}
+// A look each minute: digits are answers, x is trouble.
+func TestFollow(t *testing.T) {
 	for name, c := range map[string]struct {
-		api  []served
-		took time.Duration
-		err  error
+		looks  string
+		inARow int
+		want   string // what is told, and after how many minutes
 	}{
-		"a change after two looks and trouble": {[]served{{v1: pods}, {v1: pods}, {v1: nil}, {v1: {}}}, 4 * time.Minute, ability.ErrPodCertificatesChanged},
-		"none before the end":                  {[]served{{v1: pods}}, time.Hour, nil},
-		"trouble without end":                  {[]served{{v1: nil}}, time.Hour, nil},
+		"none":                           {"111111", 1, ""},
+		"at once":                        {"1122", 1, "2@3"},
+		"each":                           {"212", 1, "2@1 1@2 2@3"},
+		"trouble is no answer":           {"x1xx2x", 1, "2@5"},
+		"three in a row":                 {"122222", 3, "2@4"},
+		"back after two":                 {"122122122", 3, ""},
+		"another every time":             {"232323", 3, ""},
+		"trouble in between":             {"2x2xx2", 3, "2@6"},
+		"another, then three in a row":   {"22333", 3, "3@5"},
+		"and back after three in a row":  {"2221212111", 3, "2@3 1@10"},
+		"a node that flaps half the day": {strings.Repeat("2222222221", 144), 10, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // where time passes at once
-				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-				defer cancel()
-				start := time.Now()
-				d := ability.PodCertificatesDetector{
-					Cluster: ability.Cluster{API: &changing{c.api}, Nodes: kubelets{"v1.37.0"}}, Use: ability.Auto, Clock: clock.RealClock{},
+				ctx, cancel := context.WithCancel(t.Context())
+				start, looks := time.Now(), c.looks
+				look := func(context.Context) (byte, error) {
+					now := looks[0]
+					if looks = looks[1:]; looks == "" {
+						cancel()
+					}
+					if now == 'x' {
+						return 0, errors.New("the API server is away")
+					}
+					return now, nil
 				}
-				err := d.Watch(ctx, ability.PodCertificates{Version: "v1", EveryKubelet: true})
-				if !errors.Is(err, c.err) || time.Since(start) != c.took {
-					t.Errorf("got %v after %s, want %v after %s", err, time.Since(start), c.err, c.took)
-				}
-				if err != nil && err.Error() != "the way in which kubelets get certificates for pods changed from v1 by every kubelet to none: restarting" {
-					t.Errorf("got %v", err)
+				var told []string
+				err := ability.Follow(ctx, clock.RealClock{}, '1', look, c.inARow, func(now byte) error {
+					told = append(told, fmt.Sprintf("%c@%.0f", now, time.Since(start).Minutes()))
+					return nil
+				})
+				if got := strings.Join(told, " "); err != nil || got != c.want {
+					t.Errorf("told %q, %v, want %q", got, err, c.want)
 				}
 			})
 		})
 	}
+}
+
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		what, start := errors.New("the weather changed"), time.Now()
+		look := func(context.Context) (string, error) { return "rain", nil }
+		err := ability.Watch(t.Context(), clock.RealClock{}, "sun", look, 4, what)
+		if !errors.Is(err, what) || err.Error() != "the weather changed from sun to rain: restarting" || time.Since(start) != 4*time.Minute {
+			t.Errorf("got %v after %s", err, time.Since(start))
+		}
+	})
+}
+
+// A node whose version changes changes what is told, as often as it likes.
+func TestFollowPodCertificates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		nodes := kubelets{"v1.37.0"}
+		d := ability.PodCertificatesDetector{
+			Cluster: ability.Cluster{API: served{v1: {"podcertificaterequests"}}, Nodes: nodes}, Use: ability.Auto, Clock: clock.RealClock{},
+		}
+		var told []string
+		err := d.Follow(ctx, ability.PodCertificates{Version: "v1"}, func(now ability.PodCertificates) {
+			told = append(told, now.String())
+			nodes[0] = map[string]string{"v1.37.0": "v1.36.0", "v1.36.0": "v1.37.0"}[nodes[0]]
+			if len(told) == 3 {
+				cancel()
+			}
+		})
+		if got := strings.Join(told, ", "); err != nil || got != "v1 by every kubelet, v1 by some kubelets, v1 by every kubelet" {
+			t.Errorf("told %s, %v", got, err)
+		}
+	})
 }
 
 func TestParseUse(t *testing.T) {

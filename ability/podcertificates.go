@@ -5,7 +5,6 @@ package ability
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -25,9 +24,6 @@ const (
 	Always Use = "always"
 	Never  Use = "never"
 )
-
-// ErrPodCertificatesChanged is returned by Watch when what the cluster can do is no longer what it was.
-var ErrPodCertificatesChanged = errors.New("the way in which kubelets get certificates for pods changed")
 
 // requesting is the first kubelet that makes PodCertificateRequests of version v1, and does without being told to (KEP-4317). An
 // older one leaves a pod that wants a certificate from it waiting without end.
@@ -65,7 +61,7 @@ type PodCertificatesDetector struct {
 	Cluster
 	// Use is what was asked for.
 	Use Use
-	// Clock for Watch.
+	// Clock for Follow.
 	Clock clock.WithTicker
 }
 
@@ -100,7 +96,10 @@ func (d PodCertificatesDetector) served() (string, error) {
 	return "", nil
 }
 
-// Watch looks again every minute, and returns an error that is ErrPodCertificatesChanged when the answer is another one than before.
-func (d PodCertificatesDetector) Watch(ctx context.Context, before PodCertificates) error {
-	return Watch(ctx, d.Clock, before, d.Detect, ErrPodCertificatesChanged)
+// Follow looks again every minute, and calls changed with each answer that is another one than before. It returns nil when the context ends.
+func (d PodCertificatesDetector) Follow(ctx context.Context, before PodCertificates, changed func(PodCertificates)) error {
+	return Follow(ctx, d.Clock, before, d.Detect, 1, func(now PodCertificates) error {
+		changed(now)
+		return nil
+	})
 }

@@ -16,6 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/certwright/certwright/api/v1alpha1"
 )
 
 // latecomer is a label of pods about which the API server does not ask the webhook while the story of latecomers is told:
@@ -27,8 +29,11 @@ const latecomer = "e2e.certwright.dev/latecomer"
 func TestInvariant7_NoPodThatAsksStartsWithoutItsAgent(t *testing.T) {
 	s := tell(t)
 	s.makeServiceAccounts("app")
-	injected := s.newPod("app", s.annotated("app"), "app", demo("app", 1000, "server"))
+	s.signer(forKubelets)
+	injected := s.newPod("app", s.annotated("app", "delivery", "agent"), "app", demo("app", 1000, "server"))
 	s.must(admin.Create(s.ctx, injected, client.DryRunAll), "creating a pod in a dry run")
+	byKubelet := s.newPod("app", s.annotated("app", "delivery", "kubelet"), "app", demo("app", 1000, "server"))
+	s.must(admin.Create(s.ctx, byKubelet, client.DryRunAll), "creating a pod that the kubelet serves in a dry run")
 	s.passOverLatecomers()
 
 	bare := s.newPod("app", s.annotated("app"), "app", demo("app", 1000, "server"))
@@ -36,9 +41,12 @@ func TestInvariant7_NoPodThatAsksStartsWithoutItsAgent(t *testing.T) {
 		"no init container certwright-agent", "no volume certwright-tls", "certwright-trust", "certwright-token", "61057", "pod template")
 	s.must(s.tryLatecomer(injected), "creating a pod that has all it needs, past the webhook")
 	once := injected.DeepCopy()
-	once.Annotations["certwright.dev/delivery"] = "init"
+	once.Annotations["certwright.dev/delivery"], once.Annotations[v1alpha1.AnnotationDeliveredBy] = "init", "init"
 	once.Spec.InitContainers[0].RestartPolicy, once.Spec.InitContainers[0].StartupProbe = nil, nil
 	s.must(s.tryLatecomer(once), "creating a pod whose agent runs once, past the webhook")
+	s.must(s.tryLatecomer(byKubelet), "creating a pod that the kubelet serves, past the webhook")
+	volume(&byKubelet.Spec, "certwright-tls").Projected.Sources[0].PodCertificate.SignerName += "-other"
+	s.refusedBy("certwright-pods", s.tryLatecomer(byKubelet), "a pod with a certificate of another signerName", "no volume certwright-tls")
 
 	for name, c := range map[string]struct {
 		change func(*corev1.PodSpec)

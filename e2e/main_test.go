@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -149,7 +150,25 @@ func install(ctx context.Context) error {
 	if err := established(ctx); err != nil {
 		return err
 	}
+	if err := guarded(ctx); err != nil {
+		return err
+	}
 	return admits(ctx)
+}
+
+// guarded waits until the signer answers what kubelets ask: not what was asked in the first seconds of the admission policy that keeps
+// everybody else from asking.
+func guarded(ctx context.Context) error {
+	return poll(ctx, time.Minute, func(ctx context.Context) error {
+		binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
+		if err := admin.Get(ctx, client.ObjectKey{Name: "certwright-pod-certificate-requests"}, binding); err != nil {
+			return err
+		}
+		if age := time.Since(binding.CreationTimestamp.Time); age < 12*time.Second {
+			return fmt.Errorf("the admission policy is %s old", age)
+		}
+		return nil
+	})
 }
 
 // manifest reads the objects of a YAML file.

@@ -84,8 +84,8 @@ func TestAPersonHasCertificatesRenewed(t *testing.T) {
 	}
 
 	s.askAsAdministrator(0, "renew", "pod", pod.Name, "-n", s.namespace)
-	second := s.viewOf(pod, "another certificate", first.other())
 	s.askAsAdministrator(0, "renew", "deployment", "web", "-n", s.namespace, "--yes")
+	second := s.viewOf(pod, "another certificate", first.other())
 	for i := range web {
 		before[i] = s.viewOf(&web[i], "another certificate", before[i].other())
 	}

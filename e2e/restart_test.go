@@ -22,8 +22,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// What follows is told while the fleet of TestAFleetOfPodsLosesNoHandshake goes on.
+
 // All pods of a component go while requests come in: none is lost, and each gets exactly one certificate.
-func TestRestartsLoseNoRequestAndIssueNoneTwice(t *testing.T) {
+func restartsLoseNoRequest(t *testing.T) {
 	for _, c := range []struct {
 		name, component string
 		deleteOptions   []client.DeleteOption
@@ -183,7 +185,7 @@ func (s *story) issuedOnce(h *history, name string) {
 // The pods of the webhook go one after the other: no pod that asks is refused by a verdict meanwhile. The API server may
 // lose a connection that it keeps to a replica which ends; then the pod is admitted when it is tried again, as controllers
 // do. How often that happened is logged.
-func TestRestartOfTheWebhookRefusesNoPod(t *testing.T) {
+func restartOfTheWebhookRefusesNoPod(t *testing.T) {
 	s := tell(t)
 	s.makeServiceAccounts("app")
 	ctx, stop := context.WithCancel(s.ctx)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -53,19 +54,12 @@ func TestAFleetOfPodsLosesNoHandshake(t *testing.T) {
 	f := s.newFleet(fleetSize, text)
 	f.stage("the fleet sets out", func() {})
 
-	f.stage("the intermediate is replaced, and half the agents renew", func() { f.intermediate(o) })
-	f.stage("the kubelet restarts, and asks anew for all", func() {
-		had := f.serials("kubelet")
-		if s.restartKubernetes("kubelet") {
-			f.renewed(had)
-		}
-	})
+	f.stage("another intermediate, half the agents renew, kubelet restarts", func() { f.intermediate(o) })
 	var both []string
 	f.stage("a new root is published; one pod trusts it at once", func() { both = f.publish(o, b, old) })
-	f.stage("signer, approver and webhook restart", func() {
-		for _, component := range components {
-			s.replacePods(component)
-		}
+	f.stage("approver, signer and webhook restart", func() {
+		t.Run("RestartsLoseNoRequest", restartsLoseNoRequest)
+		t.Run("RestartOfTheWebhookRefusesNoPod", restartOfTheWebhookRefusesNoPod)
 	})
 	f.stage("the API server restarts", func() { s.restartKubernetes("kube-apiserver") })
 	f.stage("the new root signs; one pod does not know it yet", func() { f.sign(o, both, old) })
@@ -78,7 +72,7 @@ func TestAFleetOfPodsLosesNoHandshake(t *testing.T) {
 	f.stage("the old root is dropped", func() { f.drop(o, b, both, old) })
 }
 
-// intermediate has the intermediate replaced and some agents renew, so that both are met.
+// intermediate has the intermediate replaced, and some agents and the kubelet renew, so that both are met.
 func (f *fleet) intermediate(o *v1alpha1.Signer) {
 	f.Helper()
 	f.refresh(o)
@@ -96,6 +90,10 @@ func (f *fleet) intermediate(o *v1alpha1.Signer) {
 	had := f.serials("agent-0")
 	for name := range had {
 		f.askAsAdministrator(0, "renew", "pod", name, "-n", f.namespace)
+	}
+	kubelets := f.serials("kubelet")
+	if f.restartKubernetes("kubelet") { // it forgets all certificates, and asks anew for each
+		maps.Copy(had, kubelets)
 	}
 	f.renewed(had)
 }

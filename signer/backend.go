@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 )
@@ -54,12 +56,16 @@ type Rotator interface {
 
 // Rotation is what a Rotator is told of its Signer.
 type Rotation struct {
+	// Signer is the UID of the Signer.
+	Signer types.UID
 	// Annotations of the Signer, by which people speak to its backends.
 	Annotations map[string]string
 	// MaxDuration is the longest lifetime that the Signer grants.
 	MaxDuration time.Duration
 	// Published returns the trust bundle as it is in the cluster now.
 	Published func(ctx context.Context) ([]*x509.Certificate, error)
+	// Time returns what the API server's clock says.
+	Time func(ctx context.Context) (time.Time, error)
 }
 
 // Rotated is what a Rotator says of its CA.

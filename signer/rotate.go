@@ -6,11 +6,13 @@ package signer
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -34,7 +36,7 @@ const rotating = 30 * time.Second
 func (r *StatusReconciler) rotate(ctx context.Context, signer *Signer, object *v1alpha1.Signer) (next time.Duration) {
 	next = recheck
 	ask := Rotation{
-		Annotations: object.Annotations, MaxDuration: signer.limits.maxDuration,
+		Signer: object.UID, Annotations: object.Annotations, MaxDuration: signer.limits.maxDuration, Time: r.serverTime,
 		Published: func(ctx context.Context) ([]*x509.Certificate, error) {
 			return r.Publisher.Current(ctx, signer.signerName)
 		},
@@ -57,6 +59,18 @@ func (r *StatusReconciler) rotate(ctx context.Context, signer *Signer, object *v
 		r.Metrics.rotates(signer.signerName, m.name, rotated.Rotation)
 	}
 	return next
+}
+
+// serverTime asks the API server for its time. Everybody who is logged in may ask this.
+func (r *StatusReconciler) serverTime(ctx context.Context) (time.Time, error) {
+	var review authenticationv1.SelfSubjectReview
+	if err := r.Client.Create(ctx, &review); err != nil {
+		return time.Time{}, fmt.Errorf("asking the API server for its time: %w", err)
+	}
+	if review.CreationTimestamp.IsZero() {
+		return time.Time{}, errors.New("asking the API server for its time: it does not say")
+	}
+	return review.CreationTimestamp.Time, nil
 }
 
 // rotate has the backend take the step that is due. What it said before it says until it says something else.

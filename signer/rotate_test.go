@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 )
@@ -108,16 +110,45 @@ func TestRotationInStatus(t *testing.T) {
 	}
 }
 
+// timekeeper is an API server that says what time it is.
+type timekeeper struct {
+	client.Client
+	time time.Time
+	err  error
+}
+
+func (k *timekeeper) Create(ctx context.Context, o client.Object, opts ...client.CreateOption) error {
+	review, ok := o.(*authenticationv1.SelfSubjectReview)
+	if !ok {
+		return k.Client.Create(ctx, o, opts...)
+	}
+	review.CreationTimestamp = metav1.NewTime(k.time)
+	return k.err
+}
+
 func TestRotatorIsTold(t *testing.T) {
 	s := newSigner("local")
 	s.Annotations = map[string]string{v1alpha1.AnnotationRotateRoot: "something"}
 	w := newWatcher(t, s)
 	b := newTurning(intermediate, root)
 	w.backends["local"], w.publisher.current = b, []*x509.Certificate{stranger.Certificate}
+	server := &timekeeper{Client: w.Client, time: now.Add(time.Hour)}
+	w.status.Client = server
 	if _, err := w.check(t, "internal"); err != nil {
 		t.Fatal(err)
 	}
-	if b.asked.Annotations[v1alpha1.AnnotationRotateRoot] != "something" || b.asked.MaxDuration != defaultMaxDuration {
+	if at, err := b.asked.Time(t.Context()); err != nil || !at.Equal(server.time) {
+		t.Errorf("the time is %s, error %v, want what the API server says", at, err)
+	}
+	server.err = errors.New("connection refused")
+	if _, err := b.asked.Time(t.Context()); !errors.Is(err, server.err) {
+		t.Errorf("error %v, want %v", err, server.err)
+	}
+	server.time, server.err = time.Time{}, nil
+	if at, err := b.asked.Time(t.Context()); err == nil {
+		t.Errorf("the API server says nothing, and the time is %s", at)
+	}
+	if b.asked.Signer != s.UID || b.asked.Annotations[v1alpha1.AnnotationRotateRoot] != "something" || b.asked.MaxDuration != defaultMaxDuration {
 		t.Errorf("it was told %+v", b.asked)
 	}
 	if published, err := b.asked.Published(t.Context()); err != nil || len(published) != 1 || !published[0].Equal(stranger.Certificate) {

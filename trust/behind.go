@@ -4,10 +4,15 @@
 package trust
 
 import (
+	"bytes"
+	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/excerpt"
@@ -20,50 +25,104 @@ const (
 	maxReason = 300
 )
 
-// lack is what a namespace does not have, by key of its ConfigMap, and why.
-type lack struct {
-	keys   []string
-	reason string
-}
-
-func (p *ConfigMaps) fallsBehind(namespace string, l lack) {
+func (p *ConfigMaps) isStuck(namespace, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.behind[namespace] = l
+	p.stuck[namespace] = reason
 }
 
-func (p *ConfigMaps) caughtUp(namespace string) {
+func (p *ConfigMaps) unstuck(namespace string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.behind, namespace)
+	delete(p.stuck, namespace)
 }
 
-// Warnings says what of a signerName's bundle is not where it should be, such as in a namespace whose quota leaves no room for it.
-func (p *ConfigMaps) Warnings(signerName string) []string {
+// Behind returns the namespaces that should have what was published last for a signerName, and have something else. It is an error
+// if nothing was published since the start.
+func (p *ConfigMaps) Behind(ctx context.Context, signerName string) ([]string, error) {
 	p.mu.RLock()
-	defer p.mu.RUnlock()
+	b, known := p.bundles[signerName]
+	p.mu.RUnlock()
+	if !known {
+		return nil, fmt.Errorf("no trust bundle of %s was published since this process began", signerName)
+	}
+	behind, err := p.behind(ctx, signerName, b)
+	for i := range behind {
+		behind[i] = "namespace " + behind[i]
+	}
+	return behind, err
+}
+
+// behind returns the names of the namespaces that should have a bundle and do not, sorted.
+func (p *ConfigMaps) behind(ctx context.Context, signerName string, b mapped) ([]string, error) {
+	var namespaces corev1.NamespaceList
+	if err := p.client.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing namespaces: %w", err)
+	}
+	var behind []string
+	for i := range namespaces.Items {
+		namespace := &namespaces.Items[i]
+		if isGoing(namespace) {
+			continue
+		}
+		var current corev1.ConfigMap
+		err := p.client.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.TrustConfigMap}, &current, client.UnsafeDisableDeepCopy)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading ConfigMap %s/%s: %w", namespace.Name, v1alpha1.TrustConfigMap, err)
+		}
+		if b.isDue(signerName, namespace, &current) && !b.isIn(signerName, &current) {
+			behind = append(behind, namespace.Name)
+		}
+	}
+	slices.Sort(behind)
+	return behind, nil
+}
+
+// isDue reports whether a namespace is to have the bundle: if it is selected, or has it already.
+func (b mapped) isDue(signerName string, namespace *corev1.Namespace, current *corev1.ConfigMap) bool {
+	_, there := current.Data[v1alpha1.TrustConfigMapKey(signerName)]
+	return there || b.in.Matches(labels.Set(namespace.Labels))
+}
+
+// isIn reports whether a ConfigMap holds the bundle in all its formats.
+func (b mapped) isIn(signerName string, current *corev1.ConfigMap) bool {
+	for key, store := range b.published() {
+		if !bytes.Equal(current.BinaryData[key], store) {
+			return false
+		}
+	}
+	return current.Data[v1alpha1.TrustConfigMapKey(signerName)] == b.text
+}
+
+// Warnings says whether truststores of a signerName have no room, and which namespaces cannot be given its bundle, such as one
+// whose quota is used up.
+func (p *ConfigMaps) Warnings(ctx context.Context, signerName string) []string {
+	p.mu.RLock()
+	b, known := p.bundles[signerName]
+	some := len(p.stuck) > 0
+	p.mu.RUnlock()
 	var warnings []string
-	if p.bundles[signerName].noRoom {
+	if b.noRoom {
 		warnings = append(warnings, fmt.Sprintf("no truststores are published: with those of older Signers, the trust bundles of all would be longer than the %d bytes that fit into ConfigMap %s",
 			maxBundleBytes, v1alpha1.TrustConfigMap))
 	}
-	mine := func(key string) bool {
-		return key == v1alpha1.TrustConfigMapKey(signerName) ||
-			slices.ContainsFunc(formats, func(f v1alpha1.TrustFormat) bool { return key == v1alpha1.TrustFormatKey(signerName, f) })
-	}
-	var lacking []string
-	for _, namespace := range slices.Sorted(maps.Keys(p.behind)) {
-		if slices.ContainsFunc(p.behind[namespace].keys, mine) {
-			lacking = append(lacking, namespace)
-		}
-	}
-	if len(lacking) == 0 {
+	if !known || !some {
 		return warnings
 	}
-	named, more := lacking, ""
-	if len(lacking) > maxNamed {
-		named, more = lacking[:maxNamed], " and others"
+	behind, err := p.behind(ctx, signerName, b)
+	if err != nil {
+		return append(warnings, fmt.Sprintf("looking which namespaces have the trust bundle: %v", err))
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	behind = slices.DeleteFunc(behind, func(namespace string) bool { return p.stuck[namespace] == "" })
+	if len(behind) == 0 {
+		return warnings
+	}
+	named, more := behind, ""
+	if len(behind) > maxNamed {
+		named, more = behind[:maxNamed], " and others"
 	}
 	return append(warnings, fmt.Sprintf("%d namespaces do not have the current trust bundle (%s%s): ConfigMap %s/%s: %s",
-		len(lacking), strings.Join(named, ", "), more, lacking[0], v1alpha1.TrustConfigMap, excerpt.Line(p.behind[lacking[0]].reason, maxReason)))
+		len(behind), strings.Join(named, ", "), more, behind[0], v1alpha1.TrustConfigMap, excerpt.Line(p.stuck[behind[0]], maxReason)))
 }

@@ -98,6 +98,21 @@ func (p *ClusterTrustBundles) Current(ctx context.Context, signerName string) (s
 	return *spec.bundle, nil
 }
 
+// Behind returns the name of the bundle if it is not what was published last. It is an error if nothing was since the start.
+func (p *ClusterTrustBundles) Behind(ctx context.Context, signerName string) ([]string, error) {
+	name := v1alpha1.ClusterTrustBundleName(signerName)
+	p.mu.Lock()
+	want, known := p.bundles[name]
+	p.mu.Unlock()
+	if !known {
+		return nil, fmt.Errorf("no trust bundle of %s was published since this process began", signerName)
+	}
+	if text, err := p.Current(ctx, signerName); err != nil || text == want.text {
+		return nil, err
+	}
+	return []string{"clustertrustbundle/" + name}, nil
+}
+
 // Withdraw deletes the bundle of a signerName that no Signer has any more. Pods that run keep what they have; those that
 // mount it cannot start again.
 func (p *ClusterTrustBundles) Withdraw(ctx context.Context, signerName string) error {

@@ -43,7 +43,7 @@ type ConfigMaps struct {
 
 	mu      sync.RWMutex
 	bundles map[string]mapped // by signerName
-	behind  map[string]lack   // by namespace
+	stuck   map[string]string // why a namespace cannot be made right, by its name
 	changed chan event.GenericEvent
 }
 
@@ -62,7 +62,7 @@ type mapped struct {
 // written before the manager runs what SetupWithManager adds. If it is not for all namespaces, a bundle comes to those that its Signer
 // selects; where it is already, it is kept fresh, as pods may mount it.
 func NewConfigMaps(c client.Client, home string, all bool, clk clock.PassiveClock) *ConfigMaps {
-	return &ConfigMaps{client: c, home: home, all: all, patience: newPatience(clk), bundles: map[string]mapped{}, behind: map[string]lack{}, changed: make(chan event.GenericEvent, 1)}
+	return &ConfigMaps{client: c, home: home, all: all, patience: newPatience(clk), bundles: map[string]mapped{}, stuck: map[string]string{}, changed: make(chan event.GenericEvent, 1)}
 }
 
 // Publish makes the bundle that of a Signer's signerName, in PEM and in the formats that the Signer wants. The namespaces follow at once,
@@ -174,13 +174,13 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 	var namespace corev1.Namespace
 	if err := p.client.Get(ctx, client.ObjectKey{Name: request.Name}, &namespace); apierrors.IsNotFound(err) {
 		p.patience.forget(request.Name)
-		p.caughtUp(request.Name)
+		p.unstuck(request.Name)
 		return reconcile.Result{}, nil
 	} else if err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading Namespace %s: %w", request.Name, err)
 	}
-	if namespace.DeletionTimestamp != nil || namespace.Status.Phase == corev1.NamespaceTerminating {
-		p.caughtUp(request.Name)
+	if isGoing(&namespace) {
+		p.unstuck(request.Name)
 		return reconcile.Result{}, nil
 	}
 	var current corev1.ConfigMap
@@ -197,18 +197,23 @@ func (p *ConfigMaps) Reconcile(ctx context.Context, request reconcile.Request) (
 	p.mu.RUnlock()
 	somebodys := !p.all && want.empty() && !managedBy.AsSelector().Matches(labels.Set(current.Labels))
 	if somebodys || want.is(&current) {
-		p.caughtUp(request.Name)
+		p.unstuck(request.Name)
 		return reconcile.Result{}, nil
 	}
 	if wait := p.patience.wait(request.Name, want.String()); wait > 0 {
-		p.fallsBehind(request.Name, lack{want.missingIn(&current), "somebody else changes it again and again"})
+		p.isStuck(request.Name, "somebody else changes it again and again")
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	if err := p.write(ctx, request.Name, &current, want); err != nil && !comesBack(err) {
-		p.fallsBehind(request.Name, lack{want.missingIn(&current), err.Error()})
+		p.isStuck(request.Name, err.Error())
 		return reconcile.Result{}, fmt.Errorf("writing ConfigMap %s/%s: %w", request.Name, v1alpha1.TrustConfigMap, err)
 	}
 	return reconcile.Result{}, nil
+}
+
+// isGoing reports whether a namespace is being deleted: nothing can be created in it.
+func isGoing(namespace *corev1.Namespace) bool {
+	return namespace.DeletionTimestamp != nil || namespace.Status.Phase == corev1.NamespaceTerminating
 }
 
 // comesBack reports whether a write failed because the cache lags behind, where the event that it has yet to hear of is

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/keystore"
@@ -36,19 +35,13 @@ func desired(bundles map[string]mapped, signers []v1alpha1.Signer, namespace *co
 	for i := range signers {
 		signerName := signers[i].Spec.SignerName
 		key := v1alpha1.TrustConfigMapKey(signerName)
-		text, there := current.Data[key]
-		b, known := bundles[signerName]
-		if known && (there || b.in.Matches(labels.Set(namespace.Labels))) {
-			text = b.text
-			if b.noRoom {
-				b.stores = nil
-			}
-		} else {
-			b.stores = storesOf(signerName, current)
+		text, stores := current.Data[key], storesOf(signerName, current)
+		if b, known := bundles[signerName]; known && b.isDue(signerName, namespace, current) {
+			text, stores = b.text, b.published()
 		}
 		if text != "" {
 			want.texts[key] = text
-			maps.Copy(want.stores, b.stores)
+			maps.Copy(want.stores, stores)
 			want.owners = append(want.owners, ownerReference(&signers[i]))
 		}
 	}
@@ -99,22 +92,6 @@ func (w contents) is(current *corev1.ConfigMap) bool {
 // areIn reports whether a ConfigMap holds this and nothing else.
 func (w contents) areIn(current *corev1.ConfigMap) bool {
 	return maps.Equal(current.Data, w.texts) && maps.EqualFunc(current.BinaryData, w.stores, bytes.Equal)
-}
-
-// missingIn returns the keys that a ConfigMap lacks, or has with something else.
-func (w contents) missingIn(current *corev1.ConfigMap) []string {
-	var keys []string
-	for key, text := range w.texts {
-		if current.Data[key] != text {
-			keys = append(keys, key)
-		}
-	}
-	for key, store := range w.stores {
-		if !bytes.Equal(current.BinaryData[key], store) {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
 
 func exists(current *corev1.ConfigMap) bool {

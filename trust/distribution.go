@@ -35,6 +35,11 @@ var ErrChanged = errors.New("the way in which trust bundles reach pods changed")
 // it is told to, and leaves a pod that wants v1 waiting without end.
 var mounting = version.MajorMinor(1, 37)
 
+// steady is how many looks in a row, one a minute, it takes to change the way. A node says itself of which version it is, so one that is not
+// to be trusted, or that comes and goes, can have processes restart so often and no more. A kubelet forgets former restarts of a container
+// after ten minutes: it does not hold this one back as if it crashed.
+const steady = 10
+
 // ParseDistribution reads the value of a flag.
 func ParseDistribution(s string) (Distribution, error) {
 	d := Distribution(s)
@@ -112,9 +117,9 @@ func (d Detector) Detect(ctx context.Context) (Choice, error) {
 	return Choice{}, fmt.Errorf("the API server serves no ClusterTrustBundles: enable them, or choose the trust distribution %q or %q", DistributedConfigMap, Auto)
 }
 
-// Watch looks again every minute, and returns an error that is ErrChanged when the answer is another one than before: what
-// runs was built for that one, so the process should end and begin anew. Trouble changes nothing. It returns nil when the
-// context ends.
+// Watch looks again every minute, and returns an error that is ErrChanged when the answer has been another one than before for steady looks:
+// what runs was built for the former, so the process should end and begin anew. Trouble changes nothing. It returns nil when the context
+// ends.
 func (d Detector) Watch(ctx context.Context, before Choice) error {
-	return ability.Watch(ctx, d.Clock, before, d.Detect, ErrChanged)
+	return ability.Watch(ctx, d.Clock, before, d.Detect, steady, ErrChanged)
 }

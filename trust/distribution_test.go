@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -137,7 +138,8 @@ func TestWatch(t *testing.T) {
 		took time.Duration
 		err  error
 	}{
-		"a change after two looks and trouble": {[]served{{v1: both}, {v1: both}, {v1: nil}, {v1: csrs}}, 4 * time.Minute, trust.ErrChanged},
+		"a change after two looks and trouble": {[]served{{v1: both}, {v1: both}, {v1: nil}, {v1: csrs}}, 13 * time.Minute, trust.ErrChanged},
+		"back in the tenth minute":             {append(slices.Repeat([]served{{v1: csrs}}, 9), served{v1: both}), time.Hour, nil},
 		"none before the end":                  {[]served{{v1: both}}, time.Hour, nil},
 		"trouble without end":                  {[]served{{v1: nil}}, time.Hour, nil},
 	} {

@@ -202,30 +202,3 @@ func TestTruststoresStayOverARestart(t *testing.T) {
 	reconcileShop(t, trust.NewConfigMaps(c, namespace, true, clocktesting.NewFakePassiveClock(now)))
 	wantStores(t, shopConfigMap(t, c), []string{"example.com_other.p12"}, a)
 }
-
-// Truststores share the room of a ConfigMap with all bundles. One that does not fit holds up the bundle in all formats: programs that
-// read truststores would know less than others.
-func TestTruststoresThatDoNotFit(t *testing.T) {
-	large := bundle(t, newCert(t, "Large", func(c *x509.Certificate) {
-		c.DNSNames = slices.Repeat([]string{"a-name-that-takes.example.com"}, 11000)
-	}))
-	s := signerObject("internal", signerName)
-	c := newClient(t, namespaceObject("shop"), s)
-	p := trust.NewConfigMaps(c, namespace, true, clocktesting.NewFakePassiveClock(now))
-	for _, step := range []struct {
-		formats []v1alpha1.TrustFormat
-		fits    bool
-		want    []string
-	}{
-		{[]v1alpha1.TrustFormat{"JKS"}, true, []string{jksKey}},
-		{[]v1alpha1.TrustFormat{"JKS", "PKCS12"}, false, []string{jksKey}},
-		{nil, true, nil},
-	} {
-		_, err := p.Publish(t.Context(), withFormats(s, step.formats...), large)
-		if (err == nil) != step.fits || err != nil && !strings.Contains(err.Error(), "at most 1048576 fit") {
-			t.Fatalf("%v: got %v", step.formats, err)
-		}
-		reconcileShop(t, p)
-		wantStores(t, shopConfigMap(t, c), step.want, large.Anchors...)
-	}
-}

@@ -25,14 +25,16 @@ type Distributor interface {
 	Publish(ctx context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error)
 	// Current returns the bundle of a signerName that pods have now, in PEM; empty if there is none.
 	Current(ctx context.Context, signerName string) (string, error)
+	// Behind returns where the bundle of a signerName is not yet what was published last: namespaces, or the names of bundles.
+	Behind(ctx context.Context, signerName string) ([]string, error)
 	// Withdraw removes the bundle of a signerName that no Signer has any more.
 	Withdraw(ctx context.Context, signerName string) error
 }
 
-// warner is a Distributor that knows where a bundle is not what was published.
+// warner is a Distributor that knows what is wrong with what it distributed.
 type warner interface {
-	// Warnings says where, and why, of a signerName's bundle.
-	Warnings(signerName string) []string
+	// Warnings are for the one who keeps the Signer of the signerName.
+	Warnings(ctx context.Context, signerName string) []string
 }
 
 // Both distributes bundles in two ways. Where they are is what the first one says.
@@ -52,13 +54,23 @@ func (b Both) Current(ctx context.Context, signerName string) (string, error) {
 }
 
 // Warnings are those of both ways.
-func (b Both) Warnings(signerName string) []string {
-	return slices.Concat(warningsOf(b[0], signerName), warningsOf(b[1], signerName))
+func (b Both) Warnings(ctx context.Context, signerName string) []string {
+	return slices.Concat(warningsOf(ctx, b[0], signerName), warningsOf(ctx, b[1], signerName))
 }
 
-func warningsOf(d Distributor, signerName string) []string {
+// Behind returns where it is behind in either way.
+func (b Both) Behind(ctx context.Context, signerName string) ([]string, error) {
+	first, err := b[0].Behind(ctx, signerName)
+	if err != nil {
+		return nil, err
+	}
+	second, err := b[1].Behind(ctx, signerName)
+	return slices.Concat(first, second), err
+}
+
+func warningsOf(ctx context.Context, d Distributor, signerName string) []string {
 	if w, ok := d.(warner); ok {
-		return w.Warnings(signerName)
+		return w.Warnings(ctx, signerName)
 	}
 	return nil
 }
@@ -105,7 +117,7 @@ func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchor
 		return "", added.Warnings, fmt.Errorf("assembling the trust bundle of %s: %w", signer.Spec.SignerName, err)
 	}
 	where, err = p.distributor.Publish(ctx, signer, assembled)
-	return where, slices.Concat(added.Warnings, assembled.Warnings, warningsOf(p.distributor, signer.Spec.SignerName)), err
+	return where, slices.Concat(added.Warnings, assembled.Warnings, warningsOf(ctx, p.distributor, signer.Spec.SignerName)), err
 }
 
 // Current returns the certificates of a signerName's bundle that pods have now; none if there is none.
@@ -119,6 +131,11 @@ func (p *Publisher) Current(ctx context.Context, signerName string) ([]*x509.Cer
 		return nil, fmt.Errorf("reading the published trust bundle of %s: %w", signerName, err)
 	}
 	return current, nil
+}
+
+// Behind returns where the bundle of a signerName is not yet what was published last, such as "namespace shop"; nothing if it is everywhere.
+func (p *Publisher) Behind(ctx context.Context, signerName string) (where []string, err error) {
+	return p.distributor.Behind(ctx, signerName)
 }
 
 // Withdraw removes the bundle of a signerName that no Signer has any more.

@@ -25,6 +25,7 @@ import (
 type distributor struct {
 	text      string
 	withdrawn []string
+	behind    []string
 	err       error
 }
 
@@ -36,6 +37,8 @@ func (d *distributor) Publish(_ context.Context, _ *v1alpha1.Signer, b trust.Bun
 }
 
 func (d *distributor) Current(context.Context, string) (string, error) { return d.text, d.err }
+
+func (d *distributor) Behind(context.Context, string) ([]string, error) { return d.behind, d.err }
 
 func (d *distributor) Withdraw(_ context.Context, signerName string) error {
 	d.withdrawn = append(d.withdrawn, signerName)

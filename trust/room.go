@@ -49,6 +49,14 @@ func (p *ConfigMaps) makeRoom() {
 	}
 }
 
+// published are the truststores that there is room for.
+func (b mapped) published() map[string][]byte {
+	if b.noRoom {
+		return nil
+	}
+	return b.stores
+}
+
 // textSize is how many bytes of a ConfigMap the PEM takes: none if no namespace is to have it.
 func (b mapped) textSize() int {
 	if _, selects := b.in.Requirements(); !selects {

@@ -32,7 +32,7 @@ const (
 // gather looks up what it takes to know what the pod gets, and no more: its Signer
 // where the kubelet may deliver, and its Services where the agent asks for their
 // names. What is wrong with the annotations is for Mutate to say.
-func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string) (Facts, error) {
+func (h *Handler) gather(ctx context.Context, mutator *Mutator, pod *corev1.Pod, namespace string) (Facts, error) {
 	facts := Facts{Namespace: namespace}
 	ask, err := annotation.Parse(pod.Annotations)
 	if err != nil || ask.TrustOnly() {
@@ -41,12 +41,12 @@ func (h *Handler) gather(ctx context.Context, pod *corev1.Pod, namespace string)
 	// The server's context ends when the process is told to stop, but requests under way are still answered then.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gatherTimeout)
 	defer cancel()
-	if h.mutator.asksSigner(ask) {
+	if mutator.asksSigner(ask) {
 		if facts.Signer, err = h.signer(ctx, ask.SignerName); err != nil {
 			return Facts{}, err
 		}
 	}
-	if way, _ := h.mutator.choose(pod, ask, facts); way == annotation.DeliveryKubelet || ask.DNSNames != nil {
+	if way, _ := mutator.choose(pod, ask, facts); way == annotation.DeliveryKubelet || ask.DNSNames != nil {
 		return facts, nil
 	}
 	facts.Services, err = h.services(ctx, pod, namespace)

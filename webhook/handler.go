@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/webhook/annotation"
 )
 
@@ -31,7 +33,7 @@ const (
 // Handler answers admission requests for pods. It implements admission.Handler
 // and has no side effects, so a dry run is answered like any other request.
 type Handler struct {
-	mutator  Mutator
+	mutator  atomic.Pointer[Mutator]
 	cluster  client.Reader
 	clock    clock.PassiveClock
 	duration prometheus.Histogram
@@ -45,7 +47,6 @@ func NewHandler(mutator Mutator, cluster client.Reader, c clock.PassiveClock, re
 		return nil, err
 	}
 	h := &Handler{
-		mutator: mutator,
 		cluster: cluster,
 		clock:   c,
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -58,6 +59,7 @@ func NewHandler(mutator Mutator, cluster client.Reader, c clock.PassiveClock, re
 			Help: "Admission requests for pods, by outcome: allowed, refused (the pod has to change) or error (trying again may help).",
 		}, []string{"outcome"}),
 	}
+	h.mutator.Store(&mutator)
 	for _, outcome := range []string{outcomeAllowed, outcomeRefused, outcomeError} {
 		h.answers.WithLabelValues(outcome)
 	}
@@ -67,6 +69,14 @@ func NewHandler(mutator Mutator, cluster client.Reader, c clock.PassiveClock, re
 		}
 	}
 	return h, nil
+}
+
+// SetPodCertificates has the pods that come from now on be delivered by what kubelets can do now. A pod that is being answered gets what it
+// was begun with. It may be called by one goroutine at a time, whatever else the Handler does.
+func (h *Handler) SetPodCertificates(can ability.PodCertificates) {
+	mutator := *h.mutator.Load()
+	mutator.PodCertificates = can
+	h.mutator.Store(&mutator)
 }
 
 // Handle changes the pod or refuses it. It logs who asked and the outcome, never
@@ -110,12 +120,13 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 	if err := json.Unmarshal(req.Object.Raw, &pod); err != nil {
 		return admission.Errored(http.StatusBadRequest, errNotAPod), errNotAPod
 	}
-	facts, err := h.gather(ctx, &pod, req.Namespace)
+	mutator := h.mutator.Load()
+	facts, err := h.gather(ctx, mutator, &pod, req.Namespace)
 	if err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
 	mutated := pod.DeepCopy()
-	if err := h.mutator.Mutate(mutated, facts); err != nil {
+	if err := mutator.Mutate(mutated, facts); err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
 	operations, err := patch(seen, &pod, mutated)

@@ -26,6 +26,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/webhook/gate"
 	"github.com/certwright/certwright/webhook/servingcert"
@@ -75,6 +76,7 @@ type Options struct {
 // own serving certificate. All replicas are active; there is no leader.
 type Server struct {
 	manager manager.Manager
+	handler *Handler
 	gate    *gate.Gate
 	clock   clock.Clock
 }
@@ -130,7 +132,7 @@ func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server,
 	if err != nil {
 		return nil, fmt.Errorf("building manager: %w", err)
 	}
-	s := &Server{manager: mgr, gate: entrance, clock: opts.Clock}
+	s := &Server{manager: mgr, handler: handler, gate: entrance, clock: opts.Clock}
 	s.register(Path, handler, s.gate.Wrap)
 	for path, validator := range opts.Validators {
 		s.register(path, validator, s.gate.WrapRare)
@@ -144,6 +146,9 @@ func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server,
 func (s *Server) register(path string, handler admission.Handler, gate func(http.Handler) http.Handler) {
 	s.manager.GetWebhookServer().Register(path, gate(&admission.Webhook{Handler: handler, LogConstructor: requestLogger}))
 }
+
+// SetPodCertificates is Handler.SetPodCertificates.
+func (s *Server) SetPodCertificates(can ability.PodCertificates) { s.handler.SetPodCertificates(can) }
 
 // Run serves until the context ends, and a little longer: until nobody calls any
 // more.

@@ -15,7 +15,7 @@ import (
 	"github.com/certwright/certwright/agent/agenttest"
 )
 
-func TestParseIssued(t *testing.T) {
+func TestParseChain(t *testing.T) {
 	a := agenttest.NewAuthority(t, "ca")
 	leaf := issue(t, a, Names{DNS: []string{"a"}}, time.Hour).Leaf()
 	chain := func(certs ...*x509.Certificate) []byte { return EncodeCertificates(certs) }
@@ -54,9 +54,9 @@ func TestParseIssued(t *testing.T) {
 	}
 }
 
-// FuzzParseIssued: what is accepted can be written and read again without change,
+// FuzzParseChain: what is accepted can be written and read again without change,
 // and nothing but certificates is ever written.
-func FuzzParseIssued(f *testing.F) {
+func FuzzParseChain(f *testing.F) {
 	a := agenttest.NewAuthority(f, "ca")
 	leaf := issue(f, a, Names{DNS: []string{"a"}, URIs: []string{"spiffe://example.org/x"}}, time.Hour)
 	f.Add(EncodeCertificates(leaf.Chain))

@@ -292,8 +292,18 @@ func TestCommandIsKilledWithItsChildren(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("it still runs")
 	}
-	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child)); err == nil && !strings.Contains(string(stat), " Z ") {
-		t.Errorf("its child is still there: %s", stat)
+	// The kernel takes a moment to end it.
+	timeout := time.After(10 * time.Second)
+	for tick := time.NewTicker(5 * time.Millisecond); ; {
+		_, state, _, err := target{proc: "/proc"}.stat(child)
+		if err != nil || state == 'Z' || state == 'X' {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("its child is still there, in state %c", state)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ A root is replaced in phases: the new one is trusted before anything is signed w
 An intermediate (--intermediate) is replaced at once, which nobody notices.
 
 A root whose key is not secret any more (--compromised) is replaced at once and no longer trusted. What it signed is worth
-nothing from then on, and connections fail until both sides have the new one. Its Signer's name has to be typed.
+nothing from then on, and connections fail until both sides have the new one. It wants the Signer's name typed, or --yes.
 
 All of it goes on when this command ends. --wait follows it to the end, which takes as long as certificates live.`,
 		Example: `  # What would happen?
@@ -94,7 +94,7 @@ All of it goes on when this command ends. --wait follows it to the end, which ta
 	flags.StringVar(&o.backend, "backend", "", "the backend whose CA is meant, if several are managed")
 	flags.BoolVar(&o.intermediate, "intermediate", false, "replace the intermediate and keep the root")
 	flags.BoolVar(&o.compromised, "compromised", false, "replace the root at once, and trust the old one no longer")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask, and want no name typed")
 	flags.BoolVar(&o.wait, "wait", false, "follow the phases to the end")
 	return cmd
 }

@@ -133,10 +133,22 @@ func TestPodFacts(t *testing.T) {
 	owners := func(refs ...metav1.OwnerReference) func(*corev1.Pod) {
 		return func(p *corev1.Pod) { p.OwnerReferences = refs }
 	}
+	status := func(c corev1.ContainerStatus) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Status.ContainerStatuses = []corev1.ContainerStatus{{}, c} }
+	}
+	begun := func(p *policy.Pod) { p.Started = true }
 	for name, c := range map[string]struct {
 		pod  func(*corev1.Pod)
 		want func(*policy.Pod) // changes what is so for every pod
 	}{
+		"a container that waits": {status(corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}}), func(*policy.Pod) {}},
+		"one that runs":          {status(corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}), begun},
+		"one that has ended":     {status(corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}), begun},
+		"one that ended before":  {status(corev1.ContainerStatus{LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}), begun},
+		"one that was restarted": {status(corev1.ContainerStatus{RestartCount: 1}), begun},
+		"an init container that runs": {func(p *corev1.Pod) {
+			p.Status.InitContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+		}, begun},
 		"own addresses":        {func(*corev1.Pod) {}, ips("10.1.2.3", "fd00::7")},
 		"node's network":       {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, ips()},
 		"no address yet":       {func(p *corev1.Pod) { p.Status.PodIPs, p.Status.PodIP = nil, "" }, func(p *policy.Pod) { p.IPs, p.IPsPending = nil, true }},

@@ -163,11 +163,18 @@ func (j *Judge) DecideNaming(ctx context.Context, req csr.Request, naming Naming
 // none either, that stays so: whoever files thousands of such requests does not have each looked up in the API server over
 // and over. Anything else is for Decide.
 func (j *Judge) Reconsider(ctx context.Context, req csr.Request) (policy.Decision, error) {
-	_, d, wait, err := j.decideCached(ctx, req, nil)
+	_, d, err := j.ReconsiderNaming(ctx, req, nil)
+	return d, err
+}
+
+// ReconsiderNaming is Reconsider for a request that is named by facts, as DecideNaming is Decide.
+func (j *Judge) ReconsiderNaming(ctx context.Context, req csr.Request, naming Naming) (csr.Request, policy.Decision, error) {
+	named, d, wait, err := j.decideCached(ctx, req, naming)
 	if err != nil || d.Verdict == policy.NoOpinion {
-		return conclude(d, wait, err)
+		d, err = conclude(d, wait, err)
+		return named, d, err
 	}
-	return j.Decide(ctx, req)
+	return j.DecideNaming(ctx, req, naming)
 }
 
 func conclude(d policy.Decision, wait, err error) (policy.Decision, error) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest"
 )
 
@@ -34,15 +33,13 @@ func TestConformanceWhileRotating(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			signertest.Run(t, func(t *testing.T) signertest.Subject {
 				w := newWorld(t, quick(managed()), isCA)
-				w.clock.SetTime(start.Add(-4 * propagation)) // GnuTLS takes the time that it is
+				w.clock.SetTime(start.Add(-5 * propagation)) // GnuTLS takes the time that it is
 				roots, err := w.TrustAnchors(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
-				ask := signer.Rotation{
-					Annotations: map[string]string{v1alpha1.AnnotationRotateRoot: fingerprint(roots[0])}, Published: w.TrustAnchors,
-				}
-				for range 3 { // begin, see that, and switch
+				ask := w.ask(w.TrustAnchors, map[string]string{v1alpha1.AnnotationRotateRoot: fingerprint(roots[0])})
+				for range 4 { // begin, write down how long certificates live, see both roots, and switch
 					if _, err := w.Rotate(t.Context(), ask); err != nil {
 						t.Fatal(err)
 					}

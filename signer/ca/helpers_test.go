@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,13 +58,15 @@ type world struct {
 	// config is the backend's, death ends the process at a write.
 	config v1alpha1.CA
 	death  death
+	// ahead is how far the clock of the backend is ahead of the API server's.
+	ahead time.Duration
 }
 
 func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Object) *world {
 	t.Helper()
 	w := &world{t: t, clock: clocktesting.NewFakeClock(start), config: config}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{authenticationv1.AddToScheme, corev1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -89,6 +92,10 @@ func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Obj
 	w.outside = cluster
 	w.client = interceptor.NewClient(cluster, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if review, ok := o.(*authenticationv1.SelfSubjectReview); ok {
+				review.CreationTimestamp = metav1.NewTime(w.serverTime().Truncate(time.Second))
+				return nil
+			}
 			return write(func() error { return c.Create(ctx, o, opts...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
@@ -100,6 +107,17 @@ func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Obj
 	})
 	w.Backend = w.backend(w.client, config, isCA)
 	return w
+}
+
+// serverTime is what the API server's clock says.
+func (w *world) serverTime() time.Time { return w.clock.Now().Add(-w.ahead) }
+
+// ask is what a Rotator is told.
+func (w *world) ask(published func(context.Context) ([]*x509.Certificate, error), annotations map[string]string) signer.Rotation {
+	return signer.Rotation{
+		Signer: "signer-1", Annotations: annotations, MaxDuration: lifetime, Published: published,
+		Time: func(context.Context) (time.Time, error) { return w.serverTime(), nil },
+	}
 }
 
 func (w *world) backend(cached client.Client, config v1alpha1.CA, isCA bool) *ca.Backend {

@@ -151,7 +151,8 @@ func parseImported(data entry.Data) (*authority.Authority, error) {
 	return authority.New(chain, anchors, key)
 }
 
-// readRecord takes in our own Secret. One of another signerName speaks of a Signer that is gone, and is written over.
+// readRecord takes in our own Secret. One of another Signer, be it of the same name, speaks of roots that this one never had: it is
+// written over.
 func (m *imported) readRecord(ctx context.Context) error {
 	secret, err := m.own.Get(ctx)
 	if apierrors.IsNotFound(err) {
@@ -169,8 +170,8 @@ func (m *imported) parseRecord(secret *corev1.Secret) error {
 		return nil
 	}
 	m.written, m.record = secret, nil
-	if m.own.CheckOwner(secret) != nil {
-		return nil
+	if another := m.own.CheckOwner(secret); another != nil {
+		return nil //nolint:nilerr // it is taken for none
 	}
 	r, err := record.Parse(secret.Data)
 	if err != nil {

@@ -267,6 +267,7 @@ func (m *made) facts(ctx context.Context, ca *managed.CA, ask signer.Rotation) r
 		Compromised: named(ask.Annotations[v1alpha1.AnnotationCompromisedRoot], ca.Root, ca.Next, ca.Old),
 		Seen:        func() (bool, error) { return seen(ctx, ask, ca.Authority.Anchors, now) },
 		Over:        func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
+		Time:        func() (time.Time, error) { return ask.Time(ctx) },
 	}
 	if ca.Old != nil {
 		f.OldNotAfter = ca.Old.NotAfter

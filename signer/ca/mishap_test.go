@@ -186,7 +186,7 @@ func TestStaleCacheBringsNothingBack(t *testing.T) {
 	if err := b.Check(t.Context()); err != nil { // it has seen what it goes on to show
 		t.Fatal(err)
 	}
-	ask := signer.Rotation{Annotations: map[string]string{v1alpha1.AnnotationCompromisedRoot: fingerprint(anchors[0])}, MaxDuration: lifetime}
+	ask := w.ask(b.TrustAnchors, map[string]string{v1alpha1.AnnotationCompromisedRoot: fingerprint(anchors[0])})
 	if r, err := b.Rotate(t.Context(), ask); err != nil || !r.Changed || r.Issuer.Equal(old) {
 		t.Fatalf("Rotate: %+v, %v", r, err)
 	}
@@ -215,11 +215,9 @@ func TestTwoLeaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.say(v1alpha1.AnnotationRotateRoot, fingerprint(old))
-	ask := signer.Rotation{
-		Annotations: map[string]string{v1alpha1.AnnotationRotateRoot: fingerprint(old)}, MaxDuration: lifetime,
-		Published: func(context.Context) ([]*x509.Certificate, error) { return s.bundle.anchors, nil },
-	}
-	for i := 0; !(s.phase("idle")() && len(s.bundle.anchors) == 1 && !s.bundle.anchors[0].Equal(old)); i++ {
+	ask := s.ask(func(context.Context) ([]*x509.Certificate, error) { return s.bundle.anchors, nil }, map[string]string{v1alpha1.AnnotationRotateRoot: fingerprint(old)})
+	done := func() bool { return s.phase("idle")() && len(s.bundle.anchors) == 1 && !s.bundle.anchors[0].Equal(old) }
+	for i := 0; !done(); i++ {
 		if i > 200 {
 			t.Fatalf("it comes to no end: %v", s.phases)
 		}
@@ -256,7 +254,8 @@ func TestClockJumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := signer.Rotation{MaxDuration: lifetime, Published: b.TrustAnchors}
+	ask := w.ask(b.TrustAnchors, nil)
+	ask.Time = func(context.Context) (time.Time, error) { return start.Add(clk.passed), nil }
 	look := func() v1alpha1.RotationPhase {
 		t.Helper()
 		r, err := b.Rotate(t.Context(), ask)
@@ -302,6 +301,36 @@ func TestClockJumps(t *testing.T) {
 	clk.passed += lifetime + 2*propagation
 	if got := look(); got != "" {
 		t.Errorf("the old root may go, and the phase is %q", got)
+	}
+}
+
+// Who begins to lead on a machine whose clock is ahead has waited for nothing, and asks the API server.
+func TestLeaderWithAClockThatIsAhead(t *testing.T) {
+	for _, phase := range []string{"Publishing", "Signing"} {
+		t.Run(phase, func(t *testing.T) {
+			s := newStory(t, managed())
+			s.until("the phase", s.begun("Publishing"))
+			s.until("the phase", s.phase(phase))
+			s.until("the time", func() bool { return s.known().Rotation.Until != nil })
+			before := s.bundle.anchors
+			s.ahead = 24 * time.Hour
+			s.clock.Step(s.ahead)
+			s.process = s.world.process(s.bundle)
+			s.emergency = true // certificates of today have expired by this clock
+			for range 5 {
+				s.step()
+			}
+			if k := s.known(); k.Rotation == nil || string(k.Rotation.Phase) != phase || k.Reason != signer.ReasonRotationTrouble || len(s.bundle.anchors) != len(before) {
+				t.Errorf("the status says %+v, %d roots are published", k, len(s.bundle.anchors))
+			}
+			s.clock.Step(-s.ahead)
+			s.ahead = 0
+			s.process = s.world.process(s.bundle)
+			s.until("the end", func() bool { return s.phase("idle")() && len(s.bundle.anchors) == 1 })
+			if k := s.known(); k.Message != "" {
+				t.Errorf("at last the status says %+v", k)
+			}
+		})
 	}
 }
 

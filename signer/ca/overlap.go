@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca/authority"
@@ -22,6 +24,10 @@ func (m *imported) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rota
 	defer m.rotating.Unlock()
 	m.mu.Lock()
 	m.maxDuration = ask.MaxDuration
+	if m.own.Owner == nil || m.own.Owner.UID != ask.Signer {
+		m.own.Owner = &metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Signer", Name: m.options.Signer, UID: ask.Signer}
+		m.written = nil // it may turn out to be somebody else's
+	}
 	m.mu.Unlock()
 	l, err := m.load(ctx, 0)
 	if err != nil {
@@ -85,6 +91,7 @@ func (m *imported) facts(ctx context.Context, r *record.Record, ask signer.Rotat
 		Now: now, Propagation: m.options.CA.TrustPropagation.Duration, MaxDuration: ask.MaxDuration,
 		Seen: func() (bool, error) { return seen(ctx, ask, record.Union(r.Current, r.Next), now) },
 		Over: func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
+		Time: func() (time.Time, error) { return ask.Time(ctx) },
 	}
 }
 

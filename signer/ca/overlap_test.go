@@ -232,7 +232,7 @@ func TestRecordBroken(t *testing.T) {
 			}
 		})
 	}
-	t.Run("of a Signer that is gone", func(t *testing.T) {
+	t.Run("of another signerName", func(t *testing.T) {
 		record := s.secret(recordName)
 		record.Annotations["certwright.dev/signer-name"] = "example.com/gone"
 		if err := s.outside.Update(t.Context(), record); err != nil {
@@ -243,6 +243,38 @@ func TestRecordBroken(t *testing.T) {
 			t.Errorf("the record is that of %s", of)
 		}
 	})
+}
+
+// Who deletes Signer and CA after a leak, and makes both anew, does not get the leaked root back.
+func TestRecordOfASignerThatIsGone(t *testing.T) {
+	s, one, two := overlap(t)
+	record := s.secret(recordName)
+	if owners := record.OwnerReferences; len(owners) != 1 || owners[0].Kind != "Signer" || owners[0].Name != "internal" || owners[0].UID != "signer-1" || owners[0].Controller != nil {
+		t.Errorf("the record's owners are %v, want its Signer, with which it goes", owners)
+	}
+	o := s.signer()
+	if err := s.outside.Delete(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	s.put(two)
+	anew := &v1alpha1.Signer{Spec: o.Spec}
+	anew.Name, anew.UID, anew.Generation = o.Name, "signer-2", 1
+	if err := s.outside.Create(t.Context(), anew); err != nil {
+		t.Fatal(err)
+	}
+	s.process, s.bundle.anchors, s.bundles, s.chains = s.world.process(s.bundle), nil, nil, nil
+	for range 20 {
+		s.step()
+		if slices.ContainsFunc(s.bundle.anchors, one.cert.Equal) {
+			t.Fatal("the root of the Signer that is gone is published")
+		}
+	}
+	if !s.alone(two)() {
+		t.Errorf("the status says %+v", s.known())
+	}
+	if owners := s.secret(recordName).OwnerReferences; len(owners) != 1 || owners[0].UID != "signer-2" {
+		t.Errorf("the record's owners are %v", owners)
+	}
 }
 
 // The record is of certificates alone, and never where the keys of a managed CA may be.

@@ -119,6 +119,8 @@ type world struct {
 	writeErr error
 	// readErr, if set, is asked before each read.
 	readErr func(o runtime.Object) error
+	// listed counts how often policies were listed, by the cache and the API server together.
+	listed int
 }
 
 // newWorld returns a world with the cluster's objects, each of which change may have its way with, and those that are added.
@@ -147,16 +149,14 @@ func newWorld(t *testing.T, version Version, change func(client.Object), more ..
 	}
 	c := builder.Build()
 	metrics := signer.NewMetrics(prometheus.NewRegistry())
-	w.Reconciler = &Reconciler{
-		Client: c, Version: version, Judge: judge.New(c, c, "cluster.local", "cluster.local"),
-		Teller: event.Teller{Client: c, Component: "certwright-signer", Instance: "pod-0", Clock: w.clock},
-		Core: &signer.Core{Metrics: metrics, Clock: w.clock, Registry: signer.NewRegistry(c, func(config signer.BackendConfig) (signer.Backend, error) {
-			if b := w.backends[config.Backend.Name]; b != nil {
-				return b, nil
-			}
-			return nil, fmt.Errorf("there is no backend %s", config.Backend.Name)
-		}, w.clock, metrics)},
-	}
+	core := &signer.Core{Metrics: metrics, Clock: w.clock, Registry: signer.NewRegistry(c, func(config signer.BackendConfig) (signer.Backend, error) {
+		if b := w.backends[config.Backend.Name]; b != nil {
+			return b, nil
+		}
+		return nil, fmt.Errorf("there is no backend %s", config.Backend.Name)
+	}, w.clock, metrics)}
+	teller := event.Teller{Client: c, Component: "certwright-signer", Instance: "pod-0", Clock: w.clock}
+	w.Reconciler = New(core, c, version, judge.New(c, c, "cluster.local", "cluster.local"), teller)
 	return w
 }
 
@@ -176,6 +176,12 @@ func (w *world) funcs() interceptor.Funcs {
 				}
 			}
 			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if _, ok := list.(*v1alpha1.CertificatePolicyList); ok {
+				w.listed++
+			}
+			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			if e, ok := o.(*eventsv1.Event); ok {

@@ -19,6 +19,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
+	"k8s.io/apimachinery/pkg/util/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -33,6 +34,8 @@ import (
 // Judge decides about a request that is named by facts; an error is trouble that passes.
 type Judge interface {
 	DecideNaming(ctx context.Context, req csr.Request, naming judge.Naming) (csr.Request, policy.Decision, error)
+	// ReconsiderNaming is for a request that no policy selected before.
+	ReconsiderNaming(ctx context.Context, req csr.Request, naming judge.Naming) (csr.Request, policy.Decision, error)
 }
 
 // Reconciler signs one PodCertificateRequest at a time.
@@ -44,6 +47,23 @@ type Reconciler struct {
 	Version Version
 	Judge   Judge
 	Teller  event.Teller
+
+	// unselected are the UIDs of requests that no policy selected, by all that the API server knows.
+	unselected *cache.LRUExpireCache
+}
+
+const (
+	// maxUnselected is how many requests are remembered that no policy selects; for one that is forgotten policies are listed again.
+	maxUnselected = 16384
+	// unselectedFor is longer than Kubernetes leaves a request that nobody answers.
+	unselectedFor = time.Hour
+)
+
+// New returns a reconciler. The version is one that the API server serves, and the client reads through a cache.
+func New(core *signer.Core, c client.Client, version Version, judge Judge, teller event.Teller) *Reconciler {
+	return &Reconciler{
+		Core: core, Client: c, Version: version, Judge: judge, Teller: teller, unselected: cache.NewLRUExpireCache(maxUnselected),
+	}
 }
 
 // verdict is why a request is never signed, and by which condition that is said.
@@ -104,7 +124,11 @@ func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodC
 	}
 	renewing := false
 	defer func() { err = keeping(renewing, err) }()
-	req, decision, err := r.Judge.DecideNaming(ctx, req, func(req csr.Request, facts policy.Facts) (csr.Request, error) {
+	decide := r.Judge.DecideNaming
+	if _, unselected := r.unselected.Get(request.UID); unselected {
+		decide = r.Judge.ReconsiderNaming
+	}
+	req, decision, err := decide(ctx, req, func(req csr.Request, facts policy.Facts) (csr.Request, error) {
 		renewing = facts.Pod != nil && facts.Pod.Started
 		return s.Pods().Name(req, facts, request.Spec.UnverifiedUserAnnotations)
 	})
@@ -114,6 +138,7 @@ func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodC
 	case decision.Verdict == policy.Deny:
 		return issued, "", denied(signer.ReasonPolicyDenies, decision.Message())
 	case decision.Verdict != policy.Permit:
+		r.unselected.Add(request.UID, struct{}{}, unselectedFor)
 		return issued, "", &judge.WaitError{After: again, Reason: decision.Message()}
 	case decision.Approval == v1alpha1.ApprovalManual:
 		return issued, "", &judge.WaitError{After: again, Reason: fmt.Sprintf(

@@ -357,6 +357,33 @@ func TestAPodThatHasStartedKeepsItsCertificate(t *testing.T) {
 	}
 }
 
+// Whoever has thousands of pods wait that no policy selects does not have the policies listed in the API server over and over.
+func TestUnselectedIsLookedUpOnce(t *testing.T) {
+	w := newWorld(t, V1, func(o client.Object) {
+		onPolicy(o, func(p *v1alpha1.CertificatePolicy) { p.Spec.SignerNames = []string{"example.com/other"} })
+	}, in(V1, asked(podKey, day, false)))
+	for i := range 5 {
+		if _, err := w.reconcile(); err != nil {
+			t.Fatal(err)
+		}
+		if want := i + 2; w.listed != want { // by the cache each time, by the API server the first time
+			t.Fatalf("policies were listed %d times after %d looks, want %d", w.listed, i+1, want)
+		}
+	}
+	policy := &v1alpha1.CertificatePolicy{}
+	for _, o := range cluster() {
+		onPolicy(o, func(p *v1alpha1.CertificatePolicy) { policy = p })
+	}
+	policy.Name, policy.UID = "new", "policy-2"
+	if err := w.Client.Create(t.Context(), policy); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	w.leaf()
+}
+
 // When the trouble is over, the request is signed after all.
 func TestSignedWhenTroubleIsOver(t *testing.T) {
 	w := newWorld(t, V1, nil, in(V1, asked(podKey, day, false)))

@@ -31,5 +31,5 @@ func Served(cluster ability.Cluster) (Version, error) {
 // WatchServed looks again every minute, and returns an error that is ErrChanged when the answer is another one than before; nil when the
 // context ends.
 func WatchServed(ctx context.Context, cluster ability.Cluster, clk clock.WithTicker, before Version) error {
-	return ability.Watch(ctx, clk, before, func(context.Context) (Version, error) { return Served(cluster) }, ErrChanged)
+	return ability.Watch(ctx, clk, before, func(context.Context) (Version, error) { return Served(cluster) }, 1, ErrChanged)
 }

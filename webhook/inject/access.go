@@ -5,8 +5,10 @@ package inject
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/webhook/annotation"
 )
@@ -88,4 +90,29 @@ func checkSignal(pod *corev1.Pod, containers []string) (user int64, problem stri
 		return 0, "no container sees the files"
 	}
 	return *found, ""
+}
+
+// checkReloadVolume finds what keeps the agent from running a program of a volume. It
+// runs with the agent's token, so nothing that runs beside the agent may write there;
+// an init container that ends may, to bring the program.
+func checkReloadVolume(pod *corev1.Pod, volume string) (refusal annotation.Refusal) {
+	if IsOurVolume(volume) || !slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume }) {
+		refusal.Addf("annotation %s: %s", annotation.ReloadVolume, annotation.NotAllowed(volume, "the name of a volume that the pod has itself"))
+		return refusal
+	}
+	check := func(c *corev1.Container) {
+		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume && !m.ReadOnly }) {
+			refusal.Addf("annotation %s: container %s may write to volume %s and so have the agent run anything, with its token: set readOnly: true where the container mounts it; let an init container write what has to be there",
+				annotation.ReloadVolume, annotation.Shorten(c.Name), volume)
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[i]; c.Name != AgentContainer && ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways {
+			check(c)
+		}
+	}
+	for i := range pod.Spec.Containers {
+		check(&pod.Spec.Containers[i])
+	}
+	return refusal
 }

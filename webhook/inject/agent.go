@@ -130,9 +130,8 @@ func (i Injector) Agent(pod *corev1.Pod, ask annotation.Ask, config agent.Config
 // adapt fits the agent's container into the pod.
 func (p *Parts) adapt(pod *corev1.Pod, ask annotation.Ask) error {
 	var refusal annotation.Refusal
-	if volume := ask.ReloadVolume; volume != "" && (IsOurVolume(volume) ||
-		!slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume })) {
-		refusal.Addf("annotation %s: %s", annotation.ReloadVolume, annotation.NotAllowed(volume, "the name of a volume that the pod has itself"))
+	if ask.ReloadVolume != "" {
+		refusal = append(refusal, checkReloadVolume(pod, ask.ReloadVolume)...)
 	}
 	if ask.Reload.Process != "" {
 		user, problem := checkSignal(pod, ask.Containers)

@@ -33,7 +33,7 @@ func TestRunsWhileTheDistributionIsTheSame(t *testing.T) {
 		want   error
 		took   time.Duration
 	}{
-		"until it changes":         {bundles, func(ctx context.Context) error { <-ctx.Done(); return nil }, trust.ErrChanged, time.Minute},
+		"until it changes":         {bundles, func(ctx context.Context) error { <-ctx.Done(); return nil }, trust.ErrChanged, 10 * time.Minute},
 		"until the process ends":   {configMaps, func(ctx context.Context) error { <-ctx.Done(); return nil }, nil, time.Hour},
 		"until the component ends": {configMaps, func(context.Context) error { return nil }, nil, 0},
 		"until it breaks":          {configMaps, func(context.Context) error { return broken }, broken, 0},

@@ -44,7 +44,7 @@ func detectPodCertificates(ctx context.Context, config *rest.Config, reader clie
 	return p, err
 }
 
-// watch returns an error when what kubelets can do changes.
-func (p podCertificates) watch(ctx context.Context) error {
-	return p.detector.Watch(ctx, p.PodCertificates)
+// follow tells what kubelets can do whenever that changes.
+func (p podCertificates) follow(ctx context.Context, changed func(ability.PodCertificates)) error {
+	return p.detector.Follow(ctx, p.PodCertificates, changed)
 }

@@ -27,21 +27,56 @@ func TestPodCertificatesFlag(t *testing.T) {
 	}
 }
 
-// What a component was built for ends it when it changes, whichever of the two it is.
-func TestRunsWhileKubeletsCanTheSame(t *testing.T) {
+// nodes are one node, whose kubelet has a version.
+type nodes struct {
+	client.Reader
+	version string
+}
+
+func (n *nodes) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	list.(*corev1.NodeList).Items = []corev1.Node{{Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: n.version}}}}
+	return nil
+}
+
+// able is an API server with all that pods may get from their kubelets.
+type able struct{}
+
+func (able) ServerResourcesForGroupVersion(string) (*metav1.APIResourceList, error) {
+	return &metav1.APIResourceList{APIResources: []metav1.APIResource{{Name: "podcertificaterequests"}, {Name: "clustertrustbundles"}}}, nil
+}
+
+// A node that says another version every other minute has nothing restarted: it changes who delivers, and not how trust bundles come.
+func TestANodeThatChangesItsVersionRestartsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where time passes at once
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour+time.Second)
+		defer cancel()
+		node := &nodes{version: "v1.37.0"}
 		bundles := distribution{
-			Choice:   trust.Choice{Distribution: trust.DistributedConfigMap},
-			detector: trust.Detector{Want: trust.Auto, API: plain{}, Clock: clock.RealClock{}},
+			Choice:   trust.Choice{Distribution: trust.DistributedClusterTrustBundle, Version: "v1"},
+			detector: trust.Detector{Want: trust.Auto, API: able{}, Nodes: node, Clock: clock.RealClock{}},
 		}
 		pods := podCertificates{
-			PodCertificates: ability.PodCertificates{Version: "v1"},
-			detector:        ability.PodCertificatesDetector{Cluster: ability.Cluster{API: plain{}}, Use: ability.Auto, Clock: clock.RealClock{}},
+			PodCertificates: ability.PodCertificates{Version: "v1", EveryKubelet: true},
+			detector:        ability.PodCertificatesDetector{Cluster: ability.Cluster{API: able{}, Nodes: node}, Use: ability.Auto, Clock: clock.RealClock{}},
 		}
-		start := time.Now()
-		err := bundles.during(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return nil }, pods.watch)
-		if err == nil || !strings.Contains(err.Error(), "changed from v1 by some kubelets to none: restarting") || time.Since(start) != time.Minute {
-			t.Errorf("ended after %s with %v", time.Since(start), err)
+		start, changes := time.Now(), 0
+		err := bundles.during(ctx, func(ctx context.Context) error {
+			lying := time.NewTicker(time.Minute)
+			defer lying.Stop()
+			time.Sleep(time.Second) // after the looks
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-lying.C:
+					node.version = map[string]string{"v1.37.0": "v1.36.0", "v1.36.0": "v1.37.0"}[node.version]
+				}
+			}
+		}, func(ctx context.Context) error {
+			return pods.follow(ctx, func(ability.PodCertificates) { changes++ })
+		})
+		if err != nil || time.Since(start) < time.Hour || changes < 50 {
+			t.Errorf("ended after %s and %d changes with %v", time.Since(start), changes, err)
 		}
 	})
 }

@@ -75,8 +75,7 @@ func (p servedPods) setup(mgr *controller, core *signer.Core, workers int) error
 		mgr.GetLogger().Info("the API server serves no PodCertificateRequests")
 		return nil
 	}
-	r := &podcert.Reconciler{Core: core, Client: mgr.GetClient(), Version: p.version, Judge: mgr.judge, Teller: mgr.teller}
-	return r.SetupWithManager(mgr, workers)
+	return podcert.New(core, mgr.GetClient(), p.version, mgr.judge, mgr.teller).SetupWithManager(mgr, workers)
 }
 
 // watch returns an error when the API server serves another version.

@@ -26,6 +26,8 @@ import (
 )
 
 // hostilePod is what a kubelet asks, as large as the API server takes it and larger.
+//
+//nolint:staticcheck // the older form of the key counts
 func hostilePod(signerName string, conditions ...string) *certificatesv1beta1.PodCertificateRequest {
 	o := &certificatesv1beta1.PodCertificateRequest{ObjectMeta: padded("shop", "req-1")}
 	o.Spec = certificatesv1beta1.PodCertificateRequestSpec{

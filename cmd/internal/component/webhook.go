@@ -4,6 +4,7 @@
 package component
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,9 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("setting up the webhook: %w", err)
 			}
-			return detected.during(cmd.Context(), server.Run, kubelets.watch)
+			return detected.during(cmd.Context(), server.Run, func(ctx context.Context) error {
+				return kubelets.follow(ctx, server.SetPodCertificates)
+			})
 		},
 	}
 	o.addFlags(cmd.Flags())

@@ -138,8 +138,8 @@ func (s Spec) path() string {
 	return strings.Join(folders, ":")
 }
 
-// mode is that of the programs. The kernel lets no other process of the same user look into one that this user cannot read, from its
-// start: it holds keys. One with shared libraries may read itself.
+// mode is that of the programs: static ones can be run and not read. The kernel keeps processes of the same user from looking into a program
+// that this user cannot read, from its very start (would_dump in fs/exec.c). Of those with shared libraries, PostgreSQL wants to read itself.
 func (s Spec) mode() fs.FileMode {
 	if s.Libraries {
 		return 0o755

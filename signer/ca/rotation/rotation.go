@@ -106,8 +106,10 @@ type Facts struct {
 	OldNotAfter time.Time
 	// Seen returns whether all roots are in the bundle that is published now. It is asked only where that matters.
 	Seen func() (bool, error)
-	// Over returns whether a time has come.
+	// Over returns whether a time has come, as far as this process can know.
 	Over func(until time.Time) bool
+	// Time returns what another clock says that it is. It is asked only where that matters.
+	Time func() (time.Time, error)
 }
 
 // Next returns the step that is due, and the state after it.
@@ -124,22 +126,50 @@ func (s State) Next(f Facts) (Step, State, error) {
 	case time.Duration(s.Longest) < f.MaxDuration:
 		return Raise, s.Raise(f.MaxDuration), nil
 	case s.Phase == v1alpha1.RotationPublishing && s.unseen(now):
-		seen, err := f.Seen()
-		if err != nil || !seen {
+		at, ok, err := f.seenAt(time.Time{})
+		if err != nil || !ok {
 			return None, s, err
 		}
-		s.Published = now
+		s.Published = at
 		return Seen, s, nil
 	case s.Phase == v1alpha1.RotationPublishing && f.Over(s.Until(f)):
 		// A bundle that was taken away meanwhile is not what everybody had time to learn from.
-		if seen, err := f.Seen(); err != nil || !seen {
+		at, ok, err := f.seenAt(s.Until(f))
+		if err != nil || !ok {
 			return None, s, err
 		}
-		return Switch, s.Switched(now, f.MaxDuration), nil
+		return Switch, s.Switched(at, f.MaxDuration), nil
 	case s.Phase == v1alpha1.RotationSigning && f.Over(s.Until(f)):
+		if _, ok, err := f.at(s.Until(f)); err != nil || !ok {
+			return None, s, err
+		}
 		return Finish, State{Longest: s.Longest}, nil
 	}
 	return None, s, nil
+}
+
+// seenAt reports whether the roots are seen in the bundle, and if a time has come by both clocks, which time it is.
+func (f Facts) seenAt(until time.Time) (at time.Time, ok bool, err error) {
+	if seen, err := f.Seen(); err != nil || !seen {
+		return at, false, err
+	}
+	return f.at(until)
+}
+
+// at reports whether a time has come by the other clock as well, and the later of both times: a process that begins on a machine
+// whose clock is wrong cannot know that by itself.
+func (f Facts) at(until time.Time) (at time.Time, ok bool, err error) {
+	other, err := f.Time()
+	if err != nil {
+		return at, false, err
+	}
+	if until.Sub(other) > maxMargin {
+		return at, false, fmt.Errorf("the clock here says that it is %s, and the API server's %s: set them right", f.Now.UTC().Format(time.RFC3339), other.UTC().Format(time.RFC3339))
+	}
+	if at = f.Now; other.After(at) {
+		at = other
+	}
+	return at.UTC().Round(0), !other.Before(until), nil
 }
 
 // unseen reports whether both roots are still to be seen published. A time that lies ahead was told by a clock that was wrong.

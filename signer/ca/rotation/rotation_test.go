@@ -73,6 +73,9 @@ func TestNext(t *testing.T) {
 				c.change(&f)
 			}
 			f.Over = func(until time.Time) bool { return !f.Now.Before(until) }
+			if f.Time == nil {
+				f.Time = says(f.Now)
+			}
 			want := c.state
 			if c.want != nil {
 				want = c.want(c.state)
@@ -87,6 +90,46 @@ func TestNext(t *testing.T) {
 
 func answers(seen bool, err error) func() (bool, error) {
 	return func() (bool, error) { return seen, err }
+}
+
+func says(t time.Time) func() (time.Time, error) {
+	return func() (time.Time, error) { return t, nil }
+}
+
+// A process that begins with a wrong clock cannot know that by itself.
+func TestAnotherClockIsAsked(t *testing.T) {
+	away := errors.New("connection refused")
+	later := now.Add(day)
+	for name, c := range map[string]struct {
+		state State
+		time  func() (time.Time, error)
+		step  Step
+		at    time.Time // that is written down
+		err   string
+	}{
+		"publishing, ours is a day ahead": {publishing(later.Add(-propagation)), says(now), None, time.Time{}, "the clock here says that it is 2026-05-05T03:02:01Z, and the API server's 2026-05-04T03:02:01Z"},
+		"signing, ours is a day ahead":    {signing(later.Add(-day - 2*maxMargin)), says(now), None, time.Time{}, "set them right"},
+		"ours is a second ahead":          {publishing(later.Add(-propagation)), says(later.Add(-time.Second)), None, time.Time{}, ""},
+		"the other one is ahead":          {publishing(later.Add(-propagation)), says(later.Add(time.Minute)), Switch, later.Add(time.Minute), ""},
+		"seen, the other one is ahead":    {publishing(time.Time{}), says(later.Add(time.Minute)), Seen, later.Add(time.Minute), ""},
+		"seen, ours is ahead":             {publishing(time.Time{}), says(now), Seen, later, ""},
+		"it does not say when seen":       {publishing(time.Time{}), func() (time.Time, error) { return later, away }, None, time.Time{}, away.Error()},
+		"it does not say when signing":    {signing(now.Add(-2 * day)), func() (time.Time, error) { return later, away }, None, time.Time{}, away.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Facts{
+				Now: later, Propagation: propagation, MaxDuration: time.Hour, Seen: answers(true, nil), Time: c.time,
+				Over: func(until time.Time) bool { return !later.Before(until) },
+			}
+			step, state, err := c.state.Next(f)
+			if step != c.step || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Fatalf("step %d, error %v, want step %d, error %q", step, err, c.step, c.err)
+			}
+			if written := map[Step]time.Time{Seen: state.Published, Switch: state.Since}[step]; !written.Equal(c.at) {
+				t.Errorf("it writes down %s, want %s", written, c.at)
+			}
+		})
+	}
 }
 
 func TestTroubleWithTheBundleTakesNoStep(t *testing.T) {
@@ -106,7 +149,7 @@ func TestAllStepsInOrder(t *testing.T) {
 	due := true
 	for range 1000 {
 		f := Facts{
-			Now: at, Propagation: propagation, MaxDuration: day, Due: due, Seen: answers(true, nil),
+			Now: at, Propagation: propagation, MaxDuration: day, Due: due, Seen: answers(true, nil), Time: says(at),
 			Over: func(until time.Time) bool { return !at.Before(until) },
 		}
 		step, next, err := s.Next(f)

@@ -34,6 +34,8 @@ type Store struct {
 	// Key says where the Secret is.
 	Key        client.ObjectKey
 	signerName string
+	// Owner, if it is known, is the Signer that the Secret goes with, and without which it means nothing.
+	Owner *metav1.OwnerReference
 
 	// written is the Secret as it was written here last, replaced are the versions that were written over since the cache was seen to
 	// know that. A version never comes back, so a cache that shows one of them lags behind.
@@ -84,6 +86,7 @@ func (s *Store) Create(ctx context.Context, data entry.Data) (*corev1.Secret, er
 		Type: corev1.SecretTypeOpaque,
 		Data: data,
 	}
+	s.own(secret)
 	err := s.client.Create(ctx, secret)
 	if apierrors.IsAlreadyExists(err) {
 		return s.read(ctx, s.reader)
@@ -113,10 +116,23 @@ func (s *Store) Update(ctx context.Context, old *corev1.Secret, data entry.Data)
 	return secret, nil
 }
 
-// CheckOwner returns a *signer.CheckError if a Secret belongs to another signerName.
+// own says whose the Secret is.
+func (s *Store) own(secret *corev1.Secret) {
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, annotationSignerName, s.signerName)
+	if s.Owner != nil {
+		secret.OwnerReferences = []metav1.OwnerReference{*s.Owner}
+	}
+}
+
+// CheckOwner returns a *signer.CheckError if a Secret belongs to another signerName, or to a Signer that is gone.
 func (s *Store) CheckOwner(secret *corev1.Secret) error {
 	if of, ok := secret.Annotations[annotationSignerName]; ok && of != s.signerName {
 		return authority.Unusable(ReasonSecretOfAnother, "annotation %s says that it belongs to the signerName %q, not to %q", annotationSignerName, of, s.signerName)
+	}
+	for _, owner := range secret.OwnerReferences {
+		if s.Owner != nil && owner.Kind == s.Owner.Kind && owner.UID != s.Owner.UID {
+			return authority.Unusable(ReasonSecretOfAnother, "its owner is the Signer of UID %s, not that of %s", owner.UID, s.Owner.UID)
+		}
 	}
 	return nil
 }

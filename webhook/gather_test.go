@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,4 +121,40 @@ func TestGather(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What kubelets can do changes while pods are answered, and each pod gets what is right for one of the two.
+func TestSetPodCertificates(t *testing.T) {
+	h := newHook(t, nil, signerNamed("a", 0, nil)).handler
+	pod := encodePod(t, newPod())
+	by := func() any {
+		got := h.Handle(t.Context(), admission.Request{AdmissionRequest: *request(pod)})
+		i := slices.IndexFunc(got.Patches, func(p jsonpatch.JsonPatchOperation) bool { return p.Path == deliveredBy })
+		if !got.Allowed || i < 0 {
+			t.Errorf("got %+v", got)
+			return nil
+		}
+		return got.Patches[i].Value
+	}
+	every, some := ability.PodCertificates{Version: "v1", EveryKubelet: true}, ability.PodCertificates{Version: "v1"}
+	for can, want := range map[ability.PodCertificates]string{every: "kubelet", some: "agent", {}: "agent"} {
+		if h.SetPodCertificates(can); by() != want {
+			t.Errorf("%s: not by %s", can, want)
+		}
+	}
+	var pods sync.WaitGroup
+	for range 4 {
+		pods.Go(func() {
+			for range 20 {
+				if got := by(); got != "kubelet" && got != "agent" {
+					t.Errorf("by %v", got)
+				}
+			}
+		})
+	}
+	for range 20 {
+		h.SetPodCertificates(every)
+		h.SetPodCertificates(some)
+	}
+	pods.Wait()
 }

@@ -171,6 +171,15 @@ func TestMutateRefuses(t *testing.T) {
 			reloading("certwright-token"),
 			`annotation certwright.dev/reload-volume: "certwright-token" is not allowed, use the name of a volume that the pod has itself`,
 		},
+		"program that a container may change": {
+			func(pod *corev1.Pod) {
+				reloading("other")(pod)
+				mounting("/shared")(pod)
+				pod.Spec.Containers[0].VolumeMounts[0].Name = "other"
+			},
+			"annotation certwright.dev/reload-volume: container web may write to volume other and so have the agent run anything, with its token: " +
+				"set readOnly: true where the container mounts it; let an init container write what has to be there",
+		},
 		"port taken": {
 			func(pod *corev1.Pod) {
 				annotate(annotation.MetricsPort, "9402")(pod)

@@ -17,7 +17,8 @@ type TrustBundle struct {
 	Additional []TrustSource `json:"additional,omitempty"`
 
 	// PublicRoots adds the roots of public CAs that come with Certwright, as Mozilla trusts them without reservations. They take a
-	// quarter of what fits into a bundle.
+	// quarter of what fits into a bundle. Servers that accept every client whose certificate leads to the bundle then accept anybody: for
+	// programs that call public servers, the annotation certwright.dev/trust-env of their pods is the better way.
 	//
 	// +optional
 	PublicRoots bool `json:"publicRoots,omitempty"`

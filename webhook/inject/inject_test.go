@@ -81,6 +81,50 @@ func TestKeyProblem(t *testing.T) {
 	}
 }
 
+// What the agent runs, nothing that runs beside it may write.
+func TestReloadVolume(t *testing.T) {
+	mounting := func(name string, mounts ...bool) corev1.Container {
+		c := corev1.Container{Name: name, VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}
+		for _, readOnly := range mounts {
+			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "tools", MountPath: "/tools", ReadOnly: readOnly})
+		}
+		return c
+	}
+	restarted := func(policy corev1.ContainerRestartPolicy, c corev1.Container) corev1.Container {
+		c.RestartPolicy = &policy
+		return c
+	}
+	setup, web := mounting("setup", false), mounting("web", true)
+	for name, test := range map[string]struct {
+		init, containers []corev1.Container
+		writers          []string
+	}{
+		"nobody else sees it":          {nil, []corev1.Container{mounting("web")}, nil},
+		"read-only":                    {nil, []corev1.Container{web, mounting("side", true, true)}, nil},
+		"who ends brings it":           {[]corev1.Container{setup}, []corev1.Container{web}, nil},
+		"who ends, and is tried again": {[]corev1.Container{restarted("OnFailure", setup)}, []corev1.Container{web}, nil},
+		"a sidecar that reads":         {[]corev1.Container{setup, restarted("Always", web)}, nil, nil},
+		"a container":                  {[]corev1.Container{setup}, []corev1.Container{web, mounting("side", false)}, []string{"side"}},
+		"a sidecar":                    {[]corev1.Container{restarted("Always", setup)}, []corev1.Container{web}, []string{"setup"}},
+		"in one place of two":          {nil, []corev1.Container{mounting("web", true, false)}, []string{"web"}},
+		"all":                          {[]corev1.Container{restarted("Always", setup)}, []corev1.Container{mounting("a", false), mounting("b", false)}, []string{"setup", "a", "b"}},
+		"in the agent's name":          {[]corev1.Container{restarted("Always", mounting(AgentContainer, false))}, []corev1.Container{web}, nil}, // is replaced
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: test.init, Containers: test.containers, Volumes: []corev1.Volume{{Name: "tools"}}}}
+			refusal := checkReloadVolume(pod, "tools")
+			if len(refusal) != len(test.writers) {
+				t.Fatalf("got %v, want one for each of %v", refusal, test.writers)
+			}
+			for i, writer := range test.writers {
+				if !strings.HasPrefix(refusal[i], "annotation certwright.dev/reload-volume: container "+writer+" may write to volume tools ") {
+					t.Errorf("got %s, want it to name %s", refusal[i], writer)
+				}
+			}
+		})
+	}
+}
+
 // Parts replace parts of another kind, in whatever order they come.
 func TestPut(t *testing.T) {
 	asks := map[string]annotation.Ask{

@@ -82,7 +82,7 @@ func (m *member) rotate(ctx context.Context, ask Rotation) {
 	rotated, err := asideFor(ctx, m, rotating, func(ctx context.Context) (Rotated, error) { return b.Rotate(ctx, ask) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.known.rotateErr = err
+	m.known.rotateErr = err; if err != nil { println("ROTATE", err.Error()) }
 	switch before := m.known.rotated; {
 	case rotated.Issuer != nil:
 		m.known.rotated = &rotated

@@ -220,7 +220,7 @@ func TestRecordBroken(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantReason(t, s.process.Check(t.Context()), c.reason)
-			if _, err := s.process.Rotate(t.Context(), signer.Rotation{}); err == nil {
+			if _, err := s.process.Rotate(t.Context(), s.ask(nil, nil)); err == nil {
 				t.Error("it was written over")
 			}
 			bad.Data = good.Data

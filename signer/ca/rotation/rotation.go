@@ -156,14 +156,14 @@ func (f Facts) seenAt(until time.Time) (at time.Time, ok bool, err error) {
 	return f.at(until)
 }
 
-// at reports whether a time has come by the other clock as well, and the later of both times: a process that begins on a machine
-// whose clock is wrong cannot know that by itself.
+// at reports whether a time has come by the other clock as well, and the later of both times. They must not lie far apart: a process
+// that begins on a machine whose clock is wrong cannot know that by itself.
 func (f Facts) at(until time.Time) (at time.Time, ok bool, err error) {
 	other, err := f.Time()
 	if err != nil {
 		return at, false, err
 	}
-	if until.Sub(other) > maxMargin {
+	if apart := f.Now.Sub(other).Abs(); apart > maxMargin {
 		return at, false, fmt.Errorf("the clock here says that it is %s, and the API server's %s: set them right", f.Now.UTC().Format(time.RFC3339), other.UTC().Format(time.RFC3339))
 	}
 	if at = f.Now; other.After(at) {

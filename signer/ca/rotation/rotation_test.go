@@ -112,7 +112,9 @@ func TestAnotherClockIsAsked(t *testing.T) {
 		"ours is a second ahead":          {publishing(later.Add(-propagation)), says(later.Add(-time.Second)), None, time.Time{}, ""},
 		"the other one is ahead":          {publishing(later.Add(-propagation)), says(later.Add(time.Minute)), Switch, later.Add(time.Minute), ""},
 		"seen, the other one is ahead":    {publishing(time.Time{}), says(later.Add(time.Minute)), Seen, later.Add(time.Minute), ""},
-		"seen, ours is ahead":             {publishing(time.Time{}), says(now), Seen, later, ""},
+		"seen, ours is ahead":             {publishing(time.Time{}), says(later.Add(-time.Minute)), Seen, later, ""},
+		"seen, ours is a day ahead":       {publishing(time.Time{}), says(now), None, time.Time{}, "set them right"},
+		"seen, ours is a day behind":      {publishing(time.Time{}), says(later.Add(day)), None, time.Time{}, "set them right"},
 		"it does not say when seen":       {publishing(time.Time{}), func() (time.Time, error) { return later, away }, None, time.Time{}, away.Error()},
 		"it does not say when signing":    {signing(now.Add(-2 * day)), func() (time.Time, error) { return later, away }, None, time.Time{}, away.Error()},
 	} {

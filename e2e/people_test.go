@@ -129,7 +129,7 @@ func TestKubectlCertwrightSaysWhatAPersonMayNotRead(t *testing.T) {
 
 	// Who may read all that sees all of it.
 	s.contains("the explanation", s.askAsAdministrator(0, "explain", "csr", request.Name).out, policy.Name+" permits this request: a person must approve it", "spec.allow.uris[0]")
-	s.contains("the pod", s.askAsAdministrator(0, "inspect", "pod", "payments", "-n", s.namespace).out, "payments", s.signerName, request.Name, "no valid key pair yet")
+	s.contains("the pod", s.askAsAdministrator(0, "inspect", "pod", "payments", "-n", s.namespace).out, "payments", s.signerName, request.Name, "has not brought all yet")
 
 	s.contains("the approval", s.ask(boss, 0, "approve", "--yes", request.Name).out, append(forbidden, "warning: policies cannot be asked", "approved")...)
 	s.podReady(pod)

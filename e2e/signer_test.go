@@ -131,7 +131,7 @@ func TestInvariant9_AGoodCAIsNotReplacedByABrokenOne(t *testing.T) {
 	s.policy(forPeople(someone))
 	good := s.newCA(nil)
 	secret := s.caSecret(good)
-	o := s.signer(s.bySecret)
+	o := s.signer(s.bySecret, func(spec *v1alpha1.SignerSpec) { spec.Backends[0].CA.TrustPropagation.Duration = time.Second })
 	first := s.issued(s.request(someone))
 
 	s.change(secret, func() { secret.Data[corev1.TLSCertKey] = s.newCA(nil).crt })
@@ -145,6 +145,8 @@ func TestInvariant9_AGoodCAIsNotReplacedByABrokenOne(t *testing.T) {
 	}
 	other := s.newCA(nil)
 	s.change(secret, func() { secret.Data = other.data() })
+	// The new one signs when everybody had time to learn of it.
+	s.rotationIs(o, v1alpha1.RotationSigning, soon)
 	s.signerIs(o, metav1.ConditionTrue, "Ready")
 	if third := s.issued(s.request(someone)); third.Issuer.String() == first.Issuer.String() {
 		s.Errorf("the new CA is not used: the issuer is still %s", third.Issuer)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
 	"github.com/certwright/certwright/csr"
-	"github.com/certwright/certwright/webhook"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
 )
@@ -125,7 +124,7 @@ func describePod(pod *corev1.Pod) *Pod {
 		}
 	}
 	for _, container := range pod.Spec.InitContainers {
-		if container.Name == webhook.AgentContainer {
+		if container.Name == inject.AgentContainer {
 			p.Agent = describeAgent(pod, container)
 		}
 	}
@@ -134,7 +133,7 @@ func describePod(pod *corev1.Pod) *Pod {
 	}
 	for _, container := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
 		for _, mount := range container.VolumeMounts {
-			if mount.Name == inject.TLSVolume && container.Name != webhook.AgentContainer {
+			if mount.Name == inject.TLSVolume && container.Name != inject.AgentContainer {
 				p.Containers = append(p.Containers, container.Name+":"+mount.MountPath)
 			}
 		}

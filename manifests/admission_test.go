@@ -149,7 +149,7 @@ func TestAdmissionPoliciesKnowTheNames(t *testing.T) {
 	}
 	for name, texts := range map[string][]string{
 		"certwright-pods": {
-			"'" + webhook.AgentContainer + "'", "'" + agent.ConfigEnv + "'", fmt.Sprint(webhook.SharedGroup), "'" + annotation.Delivery + "'",
+			"'" + inject.AgentContainer + "'", "'" + agent.ConfigEnv + "'", fmt.Sprint(inject.SharedGroup), "'" + annotation.Delivery + "'",
 			"'" + annotation.DeliveredBy + "'", "'" + annotation.AutoTLS + "'", "'" + annotation.Trust + "'", "'" + annotation.SPIFFESocket + "'",
 			fmt.Sprintf("== '%s'", annotation.DeliveryKubelet), fmt.Sprintf("== '%s'", annotation.DeliveryAgent),
 			"'" + inject.TLSVolume + "'", "'" + inject.TrustVolume + "'", "'" + inject.TokenVolume + "'", "'" + inject.SPIFFEVolume + "'",

@@ -64,6 +64,8 @@ type Rotation struct {
 	MaxDuration time.Duration
 	// Published returns the trust bundle as it is in the cluster now.
 	Published func(ctx context.Context) ([]*x509.Certificate, error)
+	// Behind returns whether that, or what is about to be published, has not reached all places yet where pods read it.
+	Behind func(ctx context.Context) bool
 	// Time returns what the API server's clock says.
 	Time func(ctx context.Context) (time.Time, error)
 }

@@ -9,13 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/excerpt"
 )
 
 // Reasons of events about the CA of a Signer's backend, and of its status if a step of its rotation fails.
@@ -37,6 +40,7 @@ func (r *StatusReconciler) rotate(ctx context.Context, signer *Signer, object *v
 	next = recheck
 	ask := Rotation{
 		Signer: object.UID, Annotations: object.Annotations, MaxDuration: signer.limits.maxDuration, Time: r.serverTime,
+		Behind: func(ctx context.Context) bool { return r.behind(ctx, signer.signerName) },
 		Published: func(ctx context.Context) ([]*x509.Certificate, error) {
 			return r.Publisher.Current(ctx, signer.signerName)
 		},
@@ -61,6 +65,25 @@ func (r *StatusReconciler) rotate(ctx context.Context, signer *Signer, object *v
 	return next
 }
 
+// laggards is a Publisher that knows where a bundle that it published last has not arrived.
+type laggards interface {
+	Behind(ctx context.Context, signerName string) (where []string, err error)
+}
+
+// behind reports whether the bundle of a signerName has not arrived everywhere yet, as far as anybody knows.
+func (r *StatusReconciler) behind(ctx context.Context, signerName string) bool {
+	l, ok := r.Publisher.(laggards)
+	if !ok {
+		return false
+	}
+	where, err := l.Behind(ctx, signerName)
+	if err != nil || len(where) > 0 {
+		logf.FromContext(ctx).Info("the rotation of a CA waits for the trust bundle to arrive", "signer", signerName, "missing", excerpt.Of(strings.Join(where, ", "), maxBackendMessage), "error", err)
+		return true
+	}
+	return false
+}
+
 // serverTime asks the API server for its time. Everybody who is logged in may ask this.
 func (r *StatusReconciler) serverTime(ctx context.Context) (time.Time, error) {
 	var review authenticationv1.SelfSubjectReview
@@ -82,7 +105,7 @@ func (m *member) rotate(ctx context.Context, ask Rotation) {
 	rotated, err := asideFor(ctx, m, rotating, func(ctx context.Context) (Rotated, error) { return b.Rotate(ctx, ask) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.known.rotateErr = err; if err != nil { println("ROTATE", err.Error()) }
+	m.known.rotateErr = err
 	switch before := m.known.rotated; {
 	case rotated.Issuer != nil:
 		m.known.rotated = &rotated

@@ -126,6 +126,39 @@ func (k *timekeeper) Create(ctx context.Context, o client.Object, opts ...client
 	return k.err
 }
 
+// slow is a publisher that knows where its bundles have not arrived.
+type slow struct {
+	*publisher
+	where []string
+	err   error
+}
+
+func (s *slow) Behind(context.Context, string) ([]string, error) { return s.where, s.err }
+
+func TestRotatorIsToldWhoIsBehind(t *testing.T) {
+	for name, c := range map[string]struct {
+		publisher Publisher
+		behind    bool
+	}{
+		"one that does not know":   {&publisher{}, false},
+		"it arrived":               {&slow{publisher: &publisher{}}, false},
+		"it has not arrived":       {&slow{publisher: &publisher{}, where: []string{"namespace legacy"}}, true},
+		"nobody knows for trouble": {&slow{publisher: &publisher{}, err: errors.New("503")}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWatcher(t, newSigner("local"))
+			b := newTurning(intermediate, root)
+			w.backends["local"], w.status.Publisher = b, c.publisher
+			if _, err := w.check(t, "internal"); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.asked.Behind(t.Context()); got != c.behind {
+				t.Errorf("behind: %t, want %t", got, c.behind)
+			}
+		})
+	}
+}
+
 func TestRotatorIsTold(t *testing.T) {
 	s := newSigner("local")
 	s.Annotations = map[string]string{v1alpha1.AnnotationRotateRoot: "something"}

@@ -30,7 +30,7 @@ func TestOurNamesAreOurs(t *testing.T) {
 			stolen.VolumeMounts = append(stolen.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: "/steal/" + name, SubPath: "x"})
 		}
 		fake := corev1.Container{
-			Name: AgentContainer, Image: "example.com/thief:1", Command: []string{"/steal"}, Args: []string{"x"}, WorkingDir: "/",
+			Name: inject.AgentContainer, Image: "example.com/thief:1", Command: []string{"/steal"}, Args: []string{"x"}, WorkingDir: "/",
 			Env:     []corev1.EnvVar{{Name: agent.ConfigEnv, Value: "mine"}, {Name: "GODEBUG", Value: "x"}},
 			EnvFrom: []corev1.EnvFromSource{{Prefix: "X"}}, VolumeMounts: stolen.VolumeMounts,
 			SecurityContext: &corev1.SecurityContext{Privileged: ptr.To(true)}, Lifecycle: &corev1.Lifecycle{},
@@ -81,7 +81,7 @@ func TestOurNamesAreOurs(t *testing.T) {
 			}
 			assertSameJSON(t, ours(honest), ours(pod))
 			agents := func(pod *corev1.Pod) []corev1.Container {
-				return slices.DeleteFunc(slices.Clone(pod.Spec.InitContainers), func(c corev1.Container) bool { return c.Name != AgentContainer })
+				return slices.DeleteFunc(slices.Clone(pod.Spec.InitContainers), func(c corev1.Container) bool { return c.Name != inject.AgentContainer })
 			}
 			assertSameJSON(t, append(agents(honest), honest.Spec.Containers[0]), append(agents(pod), pod.Spec.Containers[0]))
 		})
@@ -157,7 +157,7 @@ func TestSharedProcesses(t *testing.T) {
 			if share := pod.Spec.ShareProcessNamespace; share == nil || !*share || *context.RunAsUser != test.user || *context.RunAsNonRoot != (test.user != 0) {
 				t.Errorf("shared %v, as %+v", share, context)
 			}
-			if *context.AllowPrivilegeEscalation || !*context.ReadOnlyRootFilesystem || context.Capabilities.Add != nil || *context.RunAsGroup != SharedGroup {
+			if *context.AllowPrivilegeEscalation || !*context.ReadOnlyRootFilesystem || context.Capabilities.Add != nil || *context.RunAsGroup != inject.SharedGroup {
 				t.Errorf("the agent may %+v", context)
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/certwright/certwright/webhook/patch"
 )
 
 func BenchmarkMutate(b *testing.B) {
@@ -45,7 +47,7 @@ func BenchmarkPatch(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := patch(seen, original, mutated); err != nil {
+		if _, err := patch.Between(seen.Spec, original, mutated); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,7 +6,6 @@ package webhook
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -14,9 +13,6 @@ import (
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
 )
-
-// minLifetime is the shortest that the API server takes for an answer to a kubelet (KEP-4317).
-const minLifetime = time.Hour
 
 // choose says who delivers: agent, init or kubelet. A pod that leaves it open gets
 // the kubelet where nothing speaks against it. One that insists on the kubelet is
@@ -68,9 +64,9 @@ func (m Mutator) kubeletProblems(pod *corev1.Pod, ask annotation.Ask, in Facts) 
 	case !slices.ContainsFunc(in.Signer.Spec.Backends, func(b v1alpha1.Backend) bool { return b.CA != nil }):
 		refusal.Addf("annotation %s: %q is not allowed, Signer %s of %s has no backend that signs for kubelets, such as ca: have somebody add one, %s",
 			annotation.Delivery, annotation.DeliveryKubelet, in.Signer.Name, signerName, instead)
-	case in.Signer.Spec.Limits.MaxDuration.Duration != 0 && in.Signer.Spec.Limits.MaxDuration.Duration < minLifetime:
+	case in.Signer.Spec.Limits.MaxDuration.Duration != 0 && in.Signer.Spec.Limits.MaxDuration.Duration < annotation.MinKubeletDuration:
 		refusal.Addf("annotation %s: %q is not allowed, kubelets take nothing shorter than %s and Signer %s of %s signs nothing longer than %s: have somebody raise its spec.limits.maxDuration, %s",
-			annotation.Delivery, annotation.DeliveryKubelet, minLifetime, in.Signer.Name, signerName, in.Signer.Spec.Limits.MaxDuration.Duration, instead)
+			annotation.Delivery, annotation.DeliveryKubelet, annotation.MinKubeletDuration, in.Signer.Name, signerName, in.Signer.Spec.Limits.MaxDuration.Duration, instead)
 	}
 	if problem := inject.KeyProblem(pod); problem != "" {
 		refusal.Addf("annotation %s: %s", annotation.Delivery, problem)

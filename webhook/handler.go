@@ -21,6 +21,7 @@ import (
 
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/patch"
 )
 
 // Outcomes of an admission request, as counted by the metric.
@@ -129,7 +130,7 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 	if err := mutator.Mutate(mutated, facts); err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
-	operations, err := patch(seen, &pod, mutated)
+	operations, err := patch.Between(seen.Spec, &pod, mutated)
 	if err != nil {
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}

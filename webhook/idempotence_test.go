@@ -89,7 +89,7 @@ func (c cluster) assertSettled(t *testing.T, raw []byte) {
 	by := annotation.Way(pod.Annotations[annotation.DeliveredBy])
 	agents := 0
 	for _, container := range pod.Spec.InitContainers {
-		if container.Name == AgentContainer {
+		if container.Name == inject.AgentContainer {
 			agents++
 		}
 	}
@@ -97,7 +97,7 @@ func (c cluster) assertSettled(t *testing.T, raw []byte) {
 		if agents != 0 {
 			t.Errorf("%d agents beside the kubelet", agents)
 		}
-	} else if first := pod.Spec.InitContainers[0]; agents != 1 || first.Name != AgentContainer || first.Image != testMutator.AgentImage || first.Command != nil {
+	} else if first := pod.Spec.InitContainers[0]; agents != 1 || first.Name != inject.AgentContainer || first.Image != testMutator.AgentImage || first.Command != nil {
 		t.Errorf("%d agents; the first init container is %s, image %s", agents, first.Name, first.Image)
 	}
 	volumes := map[string]int{}
@@ -172,7 +172,7 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, randomContainer(random, fmt.Sprint("i", i)))
 	}
 	sometimes(func(pod *corev1.Pod) {
-		pod.Spec.InitContainers = append(pod.Spec.InitContainers, randomContainer(random, AgentContainer))
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, randomContainer(random, inject.AgentContainer))
 	})
 	sometimes(func(pod *corev1.Pod) { pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data"}) })
 	for _, name := range []string{inject.TLSVolume, inject.TokenVolume, inject.RenewVolume, inject.TLSVolume} {

@@ -19,14 +19,6 @@ import (
 	"github.com/certwright/certwright/webhook/inject"
 )
 
-// What pods hold of ours.
-const (
-	// AgentContainer is the name of the agent's init container.
-	AgentContainer = inject.AgentContainer
-	// SharedGroup is the group by which the pod's containers may read the key.
-	SharedGroup = inject.SharedGroup
-)
-
 // Mutator changes the pods that ask. All fields but the last are required.
 type Mutator struct {
 	// AgentImage is the image of the agent's container.
@@ -154,8 +146,8 @@ func checkPod(pod *corev1.Pod) (refusal annotation.Refusal) {
 		refusal.Addf("spec: it holds %d containers, volumes and mounts together, the most is %d", n, maxItems)
 	}
 	for i := range pod.Spec.Containers {
-		if pod.Spec.Containers[i].Name == AgentContainer {
-			refusal.Addf("spec.containers[%d].name: %q is Certwright's own, use another name", i, AgentContainer)
+		if pod.Spec.Containers[i].Name == inject.AgentContainer {
+			refusal.Addf("spec.containers[%d].name: %q is Certwright's own, use another name", i, inject.AgentContainer)
 		}
 	}
 	return refusal

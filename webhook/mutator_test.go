@@ -20,6 +20,7 @@ import (
 	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/trust"
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
 const signer = "example.com/internal"
@@ -140,7 +141,7 @@ func TestMutateRefuses(t *testing.T) {
 			"annotation kubernetes.io/config.mirror: this is a static pod, which only its node can change; create it through the API instead",
 		},
 		"reserved name": {
-			func(pod *corev1.Pod) { pod.Spec.Containers[0].Name = AgentContainer },
+			func(pod *corev1.Pod) { pod.Spec.Containers[0].Name = inject.AgentContainer },
 			`spec.containers[0].name: "certwright-agent" is Certwright's own, use another name`,
 		},
 		"mount in the way": {
@@ -192,7 +193,7 @@ func TestMutateRefuses(t *testing.T) {
 			`annotation certwright.dev/containers: "wep" is not allowed, use names of the pod's containers: web`,
 		},
 		"agent as container": {
-			annotate(annotation.Containers, AgentContainer),
+			annotate(annotation.Containers, inject.AgentContainer),
 			`annotation certwright.dev/containers: "certwright-agent" is not allowed, use names of the pod's containers: web`,
 		},
 		"no name at all": {
@@ -263,7 +264,7 @@ func TestSecondVisit(t *testing.T) {
 	if err := testMutator.Mutate(pod, shop); err != nil {
 		t.Fatal(err)
 	}
-	if first, second := pod.Spec.InitContainers[0], pod.Spec.InitContainers[1]; first.Name != AgentContainer || second.Name != "proxy" ||
+	if first, second := pod.Spec.InitContainers[0], pod.Spec.InitContainers[1]; first.Name != inject.AgentContainer || second.Name != "proxy" ||
 		len(second.VolumeMounts) != 1 || second.VolumeMounts[0].MountPath != annotation.DefaultMountPath || !second.VolumeMounts[0].ReadOnly {
 		t.Errorf("init containers are %s and %+v", first.Name, second)
 	}

@@ -353,6 +353,32 @@ func TestHugeBundlesTogetherAreRefused(t *testing.T) {
 	}
 }
 
+// What is wrong with the files together is said for as long as it is.
+func TestHugeBundlesTogetherAreRefusedAgain(t *testing.T) {
+	dir := t.TempDir()
+	small := agenttest.NewAuthority(t, "small").Bundle()
+	huge := *agenttest.NewAuthority(t, "huge").Root
+	huge.Raw = bytes.Repeat([]byte{1}, credential.MaxBundleBytes)
+	files := followFiles([]string{filepath.Join(dir, "huge"), filepath.Join(dir, "small")})
+	files.files[0].good, files.files[0].raw = &credential.Bundle{Certs: []*x509.Certificate{&huge}}, []byte("huge")
+	for name, text := range map[string][]byte{"huge": []byte("huge"), "small": small} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for look := range 3 {
+		if err := files.read(time.Now()); err == nil || !strings.Contains(err.Error(), "the trust bundles together hold") {
+			t.Errorf("look %d: %v", look+1, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "huge"), agenttest.NewAuthority(t, "other").Bundle(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := files.read(time.Now()); err != nil || files.all == nil || len(files.all.Certs) != 2 {
+		t.Errorf("when they fit: %v", err)
+	}
+}
+
 // A password that somebody else put there is not used.
 func TestTamperedPasswordIsReplaced(t *testing.T) {
 	for _, planted := range []string{"", "x", "changeit", strings.Repeat("g", 32), strings.Repeat("a", 1<<20)} {

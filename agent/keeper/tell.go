@@ -45,8 +45,9 @@ func (m *Manager) startBeside(ctx context.Context, group *sync.WaitGroup) {
 
 func (m *Manager) serveMetrics(ctx context.Context) {
 	wait := backoff.New(servePause, maxServePause, m.jitter)
+	serves := func() { m.notes.set(serveTopic, "") }
 	for ctx.Err() == nil {
-		if err := m.metrics.Serve(ctx, m.config.MetricsAddress); err != nil && ctx.Err() == nil {
+		if err := m.metrics.Serve(ctx, m.config.MetricsAddress, serves); err != nil && ctx.Err() == nil {
 			m.say(serveTopic, slog.LevelError, err.Error())
 			timer := m.clock.NewTimer(wait.Next())
 			select {

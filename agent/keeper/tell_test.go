@@ -188,11 +188,12 @@ func TestMetricsPortIsTaken(t *testing.T) {
 	config.MetricsAddress = listener.Addr().String()
 	run := c.startAt(config, hurried{})
 	eventually(t, "the files", func() bool { return load(config.Directory) != nil })
-	eventually(t, "the complaint", func() bool { return strings.Contains(run.log.String(), "address already in use") })
+	eventually(t, "the complaint", func() bool { return strings.Contains(run.status(), "address already in use") })
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the metrics", func() bool { return metric(t, config.MetricsAddress, "renewals_total") == 0 })
+	eventually(t, "the end of the complaint", func() bool { return run.status() == "" })
 	run.cancel()
 	if err := <-run.done; err != nil {
 		t.Error(err)

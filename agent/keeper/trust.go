@@ -18,6 +18,7 @@ import (
 type trustFiles struct {
 	files []trustFile
 	all   *credential.Bundle // of the files, or what an earlier run left until each of them was good
+	fresh bool               // whether there is something good that is not in all yet
 }
 
 func followFiles(names []string) trustFiles {
@@ -42,15 +43,16 @@ func (f *trustFiles) own() *credential.Bundle { return f.files[0].good }
 // read takes up the files' contents at t. The error says which are missing or no
 // good: what was good of them stays.
 func (f *trustFiles) read(t time.Time) error {
-	changed := false
 	var problems []error
 	for i := range f.files {
 		fresh, err := f.files[i].read(t)
-		changed = changed || fresh
+		f.fresh = f.fresh || fresh
 		problems = append(problems, err)
 	}
-	if changed {
-		problems = append(problems, f.merge())
+	if f.fresh {
+		err := f.merge()
+		f.fresh = err != nil // to be said again
+		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
 }

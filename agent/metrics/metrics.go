@@ -89,12 +89,13 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = m.write(w) // who reads them went away
 }
 
-// Serve serves the numbers at host:port until ctx ends, which is no error.
-func (m *Metrics) Serve(ctx context.Context, address string) error {
+// Serve serves the numbers at host:port until ctx ends, which is no error. It calls listening once it does.
+func (m *Metrics) Serve(ctx context.Context, address string, listening func()) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("serving metrics: %w", err)
 	}
+	listening()
 	server := &http.Server{
 		Handler:     m,
 		ReadTimeout: timeout, WriteTimeout: timeout, IdleTimeout: timeout, MaxHeaderBytes: maxHeaderBytes,

@@ -84,7 +84,7 @@ func TestServeUntilTheEnd(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	m := new(Metrics)
-	if err := m.Serve(t.Context(), address); err == nil || !strings.Contains(err.Error(), "serving metrics") {
+	if err := m.Serve(t.Context(), address, func() { t.Error("it does not listen") }); err == nil || !strings.Contains(err.Error(), "serving metrics") {
 		t.Errorf("on a port that is taken: %v", err)
 	}
 	if err := listener.Close(); err != nil {
@@ -92,7 +92,7 @@ func TestServeUntilTheEnd(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- m.Serve(ctx, address) }()
+	go func() { ended <- m.Serve(ctx, address, func() {}) }()
 	// Somebody who connects and says nothing keeps nobody else from reading, and not the agent from ending.
 	for {
 		silent, err := net.Dial("tcp", address)

@@ -116,7 +116,8 @@ func (w *world) serverTime() time.Time { return w.clock.Now().Add(-w.ahead) }
 func (w *world) ask(published func(context.Context) ([]*x509.Certificate, error), annotations map[string]string) signer.Rotation {
 	return signer.Rotation{
 		Signer: "signer-1", Annotations: annotations, MaxDuration: lifetime, Published: published,
-		Time: func(context.Context) (time.Time, error) { return w.serverTime(), nil },
+		Behind: func(context.Context) bool { return false },
+		Time:   func(context.Context) (time.Time, error) { return w.serverTime(), nil },
 	}
 }
 

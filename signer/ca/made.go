@@ -268,6 +268,7 @@ func (m *made) facts(ctx context.Context, ca *managed.CA, ask signer.Rotation) r
 		Seen:        func() (bool, error) { return seen(ctx, ask, ca.Authority.Anchors, now) },
 		Over:        func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
 		Time:        func() (time.Time, error) { return ask.Time(ctx) },
+		Behind:      func() bool { return ask.Behind(ctx) },
 	}
 	if ca.Old != nil {
 		f.OldNotAfter = ca.Old.NotAfter

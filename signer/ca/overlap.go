@@ -89,9 +89,10 @@ func (m *imported) facts(ctx context.Context, r *record.Record, ask signer.Rotat
 	now := m.options.Clock.Now()
 	return rotation.Facts{
 		Now: now, Propagation: m.options.CA.TrustPropagation.Duration, MaxDuration: ask.MaxDuration,
-		Seen: func() (bool, error) { return seen(ctx, ask, record.Union(r.Current, r.Next), now) },
-		Over: func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
-		Time: func() (time.Time, error) { return ask.Time(ctx) },
+		Seen:   func() (bool, error) { return seen(ctx, ask, record.Union(r.Current, r.Next), now) },
+		Over:   func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
+		Time:   func() (time.Time, error) { return ask.Time(ctx) },
+		Behind: func() bool { return ask.Behind(ctx) },
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/certwright/certwright/signer/ca/rotation"
 )
 
-// hurried is how long a new root is looked for in the published bundle at short intervals.
+// hurried is how long what is late is looked at in short intervals.
 const hurried = time.Minute
 
 // named reports whether a fingerprint is that of one of the certificates, each of which may be nil.
@@ -46,10 +46,18 @@ func rotationStatus(s rotation.State, f rotation.Facts, old, root *x509.Certific
 	return r
 }
 
-// lookAgain returns when the next step may be due; zero if nothing is known of that.
+// lookAgain returns when the next step may be due; zero if nothing is known of that. What is late is looked at in short intervals for a
+// while, and then as often as all else.
 func lookAgain(s rotation.State, f rotation.Facts) time.Time {
 	until := s.Until(f)
-	if until.IsZero() && f.Now.Sub(s.Since) < hurried {
+	from := until
+	if until.IsZero() {
+		from = s.Since
+	}
+	if f.Now.Sub(from) > hurried {
+		return time.Time{}
+	}
+	if until.IsZero() {
 		return f.Now
 	}
 	return until

@@ -7,46 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/certwright/certwright/agent/reload"
 )
-
-// parsers read the value of one annotation each. What they return is empty, or
-// one line for each wrong part of the value.
-var parsers = map[string]func(value string, ask *Ask) []string{
-	AutoTLS:     func(value string, ask *Ask) []string { return one(value, checkSignerName, &ask.SignerName) },
-	DNSNames:    func(value string, ask *Ask) []string { return list(value, checkDNSName, &ask.DNSNames) },
-	URIs:        func(value string, ask *Ask) []string { return list(value, checkURI, &ask.URIs) },
-	IPAddresses: func(value string, ask *Ask) []string { return list(value, checkIPAddress, &ask.IPAddresses) },
-	Duration:    parseDuration,
-	KeyAlgorithm: func(value string, ask *Ask) []string {
-		return one(value, checkKeyAlgorithm, &ask.KeyAlgorithm)
-	},
-	Usages: func(value string, ask *Ask) []string {
-		return some(value, checkUsage, &ask.Usages, "at least one of "+strings.Join(usages, ", "))
-	},
-	MountPath: func(value string, ask *Ask) []string { return one(value, checkMountPath, &ask.MountPath) },
-
-	Trust:          parseTrust,
-	TrustEnv:       parseTrustEnv,
-	TrustMountPath: func(value string, ask *Ask) []string { return one(value, checkMountPath, &ask.MountPath) },
-	Formats: func(value string, ask *Ask) []string {
-		return some(value, checkFormat, &ask.Formats, "one or more of "+strings.Join(formats, ", "))
-	},
-
-	Delivery: parseDelivery,
-	Containers: func(value string, ask *Ask) []string {
-		return some(value, checkContainerName, &ask.Containers, "the names of one or more containers of the pod, or leave the annotation out for all of them")
-	},
-	ReloadSignal:  parseReloadSignal,
-	ReloadURL:     func(value string, ask *Ask) []string { return one(value, reload.CheckURL, &ask.Reload.URL) },
-	ReloadCommand: parseReloadCommand,
-	ReloadVolume:  func(value string, ask *Ask) []string { return one(value, checkVolumeName, &ask.ReloadVolume) },
-	SPIFFESocket:  parseSPIFFESocket,
-	MetricsPort:   parseMetricsPort,
-	Renew:         func(value string, _ *Ask) []string { return one(value, checkTime, new(string)) },
-	DeliveredBy:   func(string, *Ask) []string { return nil },
-}
 
 // Parse reads the annotations of a pod. The error, if any, is a Refusal.
 func Parse(annotations map[string]string) (Ask, error) {

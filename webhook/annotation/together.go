@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// What the API server takes in a projected volume (KEP-4317).
-	minKubeletDuration = time.Hour
+	// MinKubeletDuration is the shortest lifetime that kubelets may ask for and get (KEP-4317).
+	MinKubeletDuration = time.Hour
+	// maxKubeletDuration is the longest.
 	maxKubeletDuration = 91 * 24 * time.Hour
 	// maxKubeletNames is what the signer takes, without the keys: 16 KiB with them.
 	maxKubeletNames = 16_000
@@ -77,7 +78,7 @@ func (a Ask) NeedsAgent() (refusal Refusal) {
 		need(len(a.Trust) > 1, Trust, "a kubelet does not merge bundles")
 	} else {
 		need(len(a.Trust) > 0, Trust, "a kubelet does not merge bundles")
-		need(a.Duration < minKubeletDuration || a.Duration > maxKubeletDuration, Duration, "a kubelet asks for 1h to 2184h")
+		need(a.Duration < MinKubeletDuration || a.Duration > maxKubeletDuration, Duration, "a kubelet asks for 1h to 2184h")
 		need(kubeletKeyTypes[a.KeyAlgorithm] == "", KeyAlgorithm, "a kubelet makes no such keys")
 		need(slices.Contains(a.IPAddresses, agent.PodIP), IPAddresses, "a kubelet asks before the pod has an address")
 	}

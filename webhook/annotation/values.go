@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -22,6 +23,9 @@ import (
 
 // keyAlgorithms are those that the agent can make.
 var keyAlgorithms = []string{"ECDSA-P256", "ECDSA-P384", "ECDSA-P521", "Ed25519", "RSA-2048", "RSA-3072", "RSA-4096"}
+
+// formats are those of keystores and truststores.
+var formats = []string{agent.FormatPKCS12, agent.FormatJKS, agent.FormatPEM}
 
 // usages are the values of spec.usages (certificates.k8s.io/v1, KeyUsage).
 var usages = usageNames(
@@ -124,6 +128,27 @@ func checkContainerName(value string) string {
 func checkMountPath(value string) string {
 	if !path.IsAbs(value) || path.Clean(value) != value || value == "/" || strings.ContainsAny(value, ":\x00") {
 		return "a clean absolute path other than / and without colons, such as " + DefaultMountPath
+	}
+	return ""
+}
+
+func checkFormat(value string) string {
+	if !slices.Contains(formats, value) {
+		return "one of " + strings.Join(formats, ", ")
+	}
+	return ""
+}
+
+func checkVolumeName(value string) string {
+	if len(validation.IsDNS1123Label(value)) != 0 {
+		return "the name of a volume of the pod"
+	}
+	return ""
+}
+
+func checkTime(value string) string {
+	if _, err := time.Parse(time.RFC3339, value); err != nil {
+		return "a time such as 2026-01-02T15:04:05Z (RFC 3339)"
 	}
 	return ""
 }

@@ -20,7 +20,7 @@ func KeyProblem(pod *corev1.Pod) string {
 	if context != nil && (context.FSGroup != nil || context.RunAsUser != nil && sameUser(pod)) {
 		return ""
 	}
-	return FSGroupProblem(pod)
+	return fsGroupProblem(pod)
 }
 
 // sameUser tells whether no container says another user than the pod. One that says
@@ -34,11 +34,11 @@ func sameUser(pod *corev1.Pod) bool {
 	return true
 }
 
-// FSGroupProblem says why an fsGroup is not for us to set, and what to do; "" when
+// fsGroupProblem says why an fsGroup is not for us to set, and what to do; "" when
 // it is. A kubelet gives the files of most kinds of volumes to that group. In those
 // that live no longer than the pod that is harmless; in others it takes long, stays
 // and may lock others out.
-func FSGroupProblem(pod *corev1.Pod) string {
+func fsGroupProblem(pod *corev1.Pod) string {
 	for i := range pod.Spec.Volumes {
 		v := pod.Spec.Volumes[i].VolumeSource
 		harmless := v.EmptyDir != nil || v.Secret != nil || v.ConfigMap != nil || v.DownwardAPI != nil || v.Projected != nil ||

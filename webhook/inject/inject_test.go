@@ -39,7 +39,7 @@ func TestFSGroupProblem(t *testing.T) {
 		field.Set(reflect.New(field.Type().Elem()))
 		name := kinds.Field(i).Name
 		pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "x", VolumeSource: source}}}}
-		if problem := FSGroupProblem(pod); (problem == "") != harmless[name] {
+		if problem := fsGroupProblem(pod); (problem == "") != harmless[name] {
 			t.Errorf("%s: %q", name, problem)
 		}
 		delete(harmless, name)
@@ -48,7 +48,7 @@ func TestFSGroupProblem(t *testing.T) {
 		t.Errorf("unknown kinds of volumes: %v", harmless)
 	}
 	// A kind that the API may get in the future is not known to be harmless.
-	if FSGroupProblem(&corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "x"}}}}) == "" {
+	if fsGroupProblem(&corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "x"}}}}) == "" {
 		t.Error("a volume of a kind that is not known")
 	}
 }

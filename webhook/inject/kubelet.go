@@ -32,7 +32,7 @@ const (
 // (pkg/volume/projected, collectData; pkg/volume/util, FsUserFrom). So a pod that has
 // neither gets an fsGroup: all of its containers are in that group, whatever user
 // they run as, and nobody else is. It changes the group of files in some kinds of
-// volumes too; see FSGroupProblem.
+// volumes too; see fsGroupProblem.
 func (i Injector) Kubelet(pod *corev1.Pod, ask annotation.Ask) Parts {
 	parts := Parts{containers: ask.Containers, mounts: []corev1.VolumeMount{tlsMount(ask)}}
 	if ask.TrustOnly() {
@@ -51,7 +51,7 @@ func (i Injector) Kubelet(pod *corev1.Pod, ask annotation.Ask) Parts {
 		i.bundle(ask.SignerName, "ca.crt", nil),
 	)}
 	if pod.Spec.SecurityContext == nil || pod.Spec.SecurityContext.FSGroup == nil {
-		if FSGroupProblem(pod) == "" {
+		if fsGroupProblem(pod) == "" {
 			parts.fsGroup = SharedGroup
 		}
 	}

@@ -97,9 +97,11 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	if server.Shutdown(end) != nil {
 		_ = server.Close() // of connections that are gone or will be
 	}
-	_ = <-served               // that it was closed
 	for range cap(s.streams) { // when all places are taken here, no handler has one
 		s.streams <- struct{}{}
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
 	return nil
 }

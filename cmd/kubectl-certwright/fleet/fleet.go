@@ -21,8 +21,8 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
-	"github.com/certwright/certwright/webhook"
 	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
 // Delivery is what brings a pod its certificate or trust bundle.
@@ -126,7 +126,7 @@ func List(ctx context.Context, reader client.Reader, namespace string) ([]Member
 
 func agentOf(pod *corev1.Pod) (Delivery, bool) {
 	for _, c := range pod.Spec.InitContainers {
-		if c.Name != webhook.AgentContainer {
+		if c.Name != inject.AgentContainer {
 			continue
 		}
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {

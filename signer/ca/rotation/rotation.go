@@ -106,6 +106,8 @@ type Facts struct {
 	OldNotAfter time.Time
 	// Seen returns whether all roots are in the bundle that is published now. It is asked only where that matters.
 	Seen func() (bool, error)
+	// Behind returns whether the bundle that is published now has not reached all places yet where pods read it.
+	Behind func() bool
 	// Over returns whether a time has come, as far as this process can know.
 	Over func(until time.Time) bool
 	// Time returns what another clock says that it is. It is asked only where that matters.
@@ -125,7 +127,10 @@ func (s State) Next(f Facts) (Step, State, error) {
 		return Begin, s, nil
 	case time.Duration(s.Longest) < f.MaxDuration:
 		return Raise, s.Raise(f.MaxDuration), nil
-	case s.Phase == v1alpha1.RotationPublishing && s.unseen(now):
+	case s.Phase == v1alpha1.RotationPublishing && s.Published.IsZero():
+		if now.Before(s.Since.Add(f.Propagation)) && f.Behind() { // nobody holds up all others for ever
+			return None, s, nil
+		}
 		at, ok, err := f.seenAt(time.Time{})
 		if err != nil || !ok {
 			return None, s, err
@@ -140,7 +145,11 @@ func (s State) Next(f Facts) (Step, State, error) {
 		}
 		return Switch, s.Switched(at, f.MaxDuration), nil
 	case s.Phase == v1alpha1.RotationSigning && f.Over(s.Until(f)):
-		if _, ok, err := f.at(s.Until(f)); err != nil || !ok {
+		until := s.Until(f)
+		if now.Before(until.Add(until.Sub(s.Since))) && f.Behind() {
+			return None, s, nil
+		}
+		if _, ok, err := f.at(until); err != nil || !ok {
 			return None, s, err
 		}
 		return Finish, State{Longest: s.Longest}, nil
@@ -172,11 +181,6 @@ func (f Facts) at(until time.Time) (at time.Time, ok bool, err error) {
 	return at.UTC().Round(0), !other.Before(until), nil
 }
 
-// unseen reports whether both roots are still to be seen published. A time that lies ahead was told by a clock that was wrong.
-func (s State) unseen(now time.Time) bool {
-	return s.Published.IsZero() || s.Published.After(now.Add(maxMargin))
-}
-
 // Switched returns the state after other roots took the place of those that were there.
 func (s State) Switched(now time.Time, longest time.Duration) State {
 	return State{
@@ -194,7 +198,7 @@ func (s State) Raise(lifetime time.Duration) State {
 // Until returns when the phase ends at the earliest; zero while nobody can know.
 func (s State) Until(f Facts) time.Time {
 	switch {
-	case s.Phase == v1alpha1.RotationPublishing && !s.unseen(f.Now):
+	case s.Phase == v1alpha1.RotationPublishing && !s.Published.IsZero():
 		return s.Published.Add(f.Propagation)
 	case s.Phase == v1alpha1.RotationSigning:
 		until := s.Since.Add(time.Duration(s.OldLongest)).Add(min(f.Propagation, maxMargin))

@@ -47,8 +47,11 @@ func TestNext(t *testing.T) {
 		"intermediate":                    {publishing(now), func(f *Facts) { f.Renew = true }, Renew, nil},
 		"not seen":                        {publishing(time.Time{}), func(f *Facts) { f.Seen = answers(false, nil) }, None, nil},
 		"seen":                            {publishing(time.Time{}), nil, Seen, func(s State) State { s.Published = now; return s }},
-		"seen by a clock that was ahead":  {publishing(now.Add(day)), nil, Seen, func(s State) State { s.Published = now; return s }},
-		"seen by a clock a little ahead":  {publishing(now.Add(time.Minute)), nil, None, nil},
+		"seen by a clock that was ahead":  {publishing(now.Add(day)), nil, None, nil},
+		"seen, and some are behind":       {fresh(now.Add(-time.Minute)), behind, None, nil},
+		"seen, and some stay behind":      {fresh(now.Add(-propagation)), behind, Seen, func(s State) State { s.Published = now; return s }},
+		"over, and some are behind":       {signing(now.Add(-day - maxMargin)), func(f *Facts) { f.MaxDuration = time.Hour; behind(f) }, None, nil},
+		"over, and some stay behind":      {signing(now.Add(-2*day - 2*maxMargin)), func(f *Facts) { f.MaxDuration = time.Hour; behind(f) }, Finish, func(s State) State { return State{Longest: s.Longest} }},
 		"not everybody had time":          {publishing(now.Add(time.Second - propagation)), nil, None, nil},
 		"everybody had time": {publishing(now.Add(-propagation)), nil, Switch, func(State) State {
 			return State{Phase: v1alpha1.RotationSigning, Since: now, Longest: Lifetime(day), OldLongest: Lifetime(day)}
@@ -73,6 +76,9 @@ func TestNext(t *testing.T) {
 				c.change(&f)
 			}
 			f.Over = func(until time.Time) bool { return !f.Now.Before(until) }
+			if f.Behind == nil {
+				f.Behind = nobody
+			}
 			if f.Time == nil {
 				f.Time = says(f.Now)
 			}
@@ -87,6 +93,17 @@ func TestNext(t *testing.T) {
 		})
 	}
 }
+
+// fresh is a rotation that began a while ago.
+func fresh(since time.Time) State {
+	s := publishing(time.Time{})
+	s.Since = since
+	return s
+}
+
+func behind(f *Facts) { f.Behind = func() bool { return true } }
+
+func nobody() bool { return false }
 
 func answers(seen bool, err error) func() (bool, error) {
 	return func() (bool, error) { return seen, err }
@@ -120,7 +137,7 @@ func TestAnotherClockIsAsked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := Facts{
-				Now: later, Propagation: propagation, MaxDuration: time.Hour, Seen: answers(true, nil), Time: c.time,
+				Now: later, Propagation: propagation, MaxDuration: time.Hour, Seen: answers(true, nil), Behind: nobody, Time: c.time,
 				Over: func(until time.Time) bool { return !later.Before(until) },
 			}
 			step, state, err := c.state.Next(f)
@@ -137,7 +154,7 @@ func TestAnotherClockIsAsked(t *testing.T) {
 func TestTroubleWithTheBundleTakesNoStep(t *testing.T) {
 	away := errors.New("connection refused")
 	for _, s := range []State{publishing(time.Time{}), publishing(now.Add(-propagation))} {
-		step, state, err := s.Next(Facts{Now: now, Propagation: propagation, Seen: answers(true, away), Over: func(time.Time) bool { return true }})
+		step, state, err := s.Next(Facts{Now: now, Propagation: propagation, Seen: answers(true, away), Behind: nobody, Over: func(time.Time) bool { return true }})
 		if step != None || state != s || !errors.Is(err, away) {
 			t.Errorf("step %d, %+v, error %v", step, state, err)
 		}
@@ -151,7 +168,7 @@ func TestAllStepsInOrder(t *testing.T) {
 	due := true
 	for range 1000 {
 		f := Facts{
-			Now: at, Propagation: propagation, MaxDuration: day, Due: due, Seen: answers(true, nil), Time: says(at),
+			Now: at, Propagation: propagation, MaxDuration: day, Due: due, Seen: answers(true, nil), Behind: nobody, Time: says(at),
 			Over: func(until time.Time) bool { return !at.Before(until) },
 		}
 		step, next, err := s.Next(f)
@@ -279,6 +296,35 @@ func TestWatch(t *testing.T) {
 		w, clk := Watch{}, &wall{passed: 2 * time.Hour}
 		if w.Over(clk, until); w.Over(clk, until.Add(2*time.Hour)) {
 			t.Error("a later time is over with the earlier one")
+		}
+	})
+}
+
+// Whatever is read is written as it was read, or refused.
+func FuzzDecode(f *testing.F) {
+	for _, s := range []State{{}, publishing(now), signing(now)} {
+		text, err := s.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte(`{"phase":"Signing","since":"2026-05-04T03:02:01+01:00","oldLongest":"1h"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Decode(text)
+		if err != nil {
+			if s != (State{}) {
+				t.Errorf("refused, and read as %+v", s)
+			}
+			return
+		}
+		again, err := s.Encode()
+		if err != nil {
+			t.Fatalf("%+v cannot be written: %v", s, err)
+		}
+		same, err := Decode(again)
+		if err != nil || same.Phase != s.Phase || !same.Since.Equal(s.Since) || !same.Published.Equal(s.Published) || same.Longest != s.Longest || same.OldLongest != s.OldLongest {
+			t.Errorf("%+v is read again as %+v, error %v", s, same, err)
 		}
 	})
 }

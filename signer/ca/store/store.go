@@ -101,7 +101,7 @@ func (s *Store) Create(ctx context.Context, data entry.Data) (*corev1.Secret, er
 func (s *Store) Update(ctx context.Context, old *corev1.Secret, data entry.Data) (*corev1.Secret, error) {
 	secret := old.DeepCopy()
 	secret.Data = data
-	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, annotationSignerName, s.signerName)
+	s.own(secret)
 	err := s.client.Update(ctx, secret)
 	if apierrors.IsConflict(err) {
 		return s.read(ctx, s.reader)

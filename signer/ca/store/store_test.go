@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -111,6 +113,23 @@ func TestOthersWrites(t *testing.T) {
 		t.Errorf("it was written over: %v, error %v", got, err)
 	}
 	want(t, s, "other's")
+}
+
+func TestOwnerIsWritten(t *testing.T) {
+	s, _ := newStore(t)
+	for i, uid := range []types.UID{"1", "2"} {
+		s.Owner = &metav1.OwnerReference{APIVersion: "certwright.dev/v1alpha1", Kind: "Signer", Name: "internal", UID: uid}
+		secret, err := s.Create(t.Context(), data("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if another := s.CheckOwner(secret); (another != nil) != (i > 0) {
+			t.Errorf("Signer %s: %v", uid, another)
+		}
+		if secret, err = s.Update(t.Context(), secret, data("y")); err != nil || s.CheckOwner(secret) != nil || len(secret.OwnerReferences) != 1 {
+			t.Errorf("Signer %s: after a write the owners are %v, error %v", uid, secret.OwnerReferences, err)
+		}
+	}
 }
 
 func TestOwner(t *testing.T) {

@@ -11,9 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/validation"
-
-	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/agent/reload"
 )
 
@@ -46,7 +43,42 @@ var variables = []Variable{
 	{"NODE_EXTRA_CA_CERTS", false},             // Node.js
 }
 
-var formats = []string{agent.FormatPKCS12, agent.FormatJKS, agent.FormatPEM}
+// parsers read the value of one annotation each. What they return is empty, or
+// one line for each wrong part of the value.
+var parsers = map[string]func(value string, ask *Ask) []string{
+	AutoTLS:     func(value string, ask *Ask) []string { return one(value, checkSignerName, &ask.SignerName) },
+	DNSNames:    func(value string, ask *Ask) []string { return list(value, checkDNSName, &ask.DNSNames) },
+	URIs:        func(value string, ask *Ask) []string { return list(value, checkURI, &ask.URIs) },
+	IPAddresses: func(value string, ask *Ask) []string { return list(value, checkIPAddress, &ask.IPAddresses) },
+	Duration:    parseDuration,
+	KeyAlgorithm: func(value string, ask *Ask) []string {
+		return one(value, checkKeyAlgorithm, &ask.KeyAlgorithm)
+	},
+	Usages: func(value string, ask *Ask) []string {
+		return some(value, checkUsage, &ask.Usages, "at least one of "+strings.Join(usages, ", "))
+	},
+	MountPath: func(value string, ask *Ask) []string { return one(value, checkMountPath, &ask.MountPath) },
+
+	Trust:          parseTrust,
+	TrustEnv:       parseTrustEnv,
+	TrustMountPath: func(value string, ask *Ask) []string { return one(value, checkMountPath, &ask.MountPath) },
+	Formats: func(value string, ask *Ask) []string {
+		return some(value, checkFormat, &ask.Formats, "one or more of "+strings.Join(formats, ", "))
+	},
+
+	Delivery: parseDelivery,
+	Containers: func(value string, ask *Ask) []string {
+		return some(value, checkContainerName, &ask.Containers, "the names of one or more containers of the pod, or leave the annotation out for all of them")
+	},
+	ReloadSignal:  parseReloadSignal,
+	ReloadURL:     func(value string, ask *Ask) []string { return one(value, reload.CheckURL, &ask.Reload.URL) },
+	ReloadCommand: parseReloadCommand,
+	ReloadVolume:  func(value string, ask *Ask) []string { return one(value, checkVolumeName, &ask.ReloadVolume) },
+	SPIFFESocket:  parseSPIFFESocket,
+	MetricsPort:   parseMetricsPort,
+	Renew:         func(value string, _ *Ask) []string { return one(value, checkTime, new(string)) },
+	DeliveredBy:   func(string, *Ask) []string { return nil },
+}
 
 func parseDelivery(value string, ask *Ask) []string {
 	ask.Delivery = Way(value)
@@ -135,25 +167,4 @@ func parseMetricsPort(value string, ask *Ask) []string {
 	}
 	ask.MetricsPort = int32(port)
 	return nil
-}
-
-func checkFormat(value string) string {
-	if !slices.Contains(formats, value) {
-		return "one of " + strings.Join(formats, ", ")
-	}
-	return ""
-}
-
-func checkVolumeName(value string) string {
-	if len(validation.IsDNS1123Label(value)) != 0 {
-		return "the name of a volume of the pod"
-	}
-	return ""
-}
-
-func checkTime(value string) string {
-	if _, err := time.Parse(time.RFC3339, value); err != nil {
-		return "a time such as 2026-01-02T15:04:05Z (RFC 3339)"
-	}
-	return ""
 }

@@ -1,7 +1,11 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+// Package patch tells what was changed in a pod, as a JSON Patch (RFC 6902).
+//
+// What it promises: the API server has the changed pod after it, or there is an error; fields that this version of the API types does not
+// know survive, in lists too; and the same change is the same patch every time.
+package patch
 
 import (
 	"encoding/json"
@@ -25,10 +29,10 @@ import (
 // ~1 for the slash).
 var deliveredBy = "/metadata/annotations/" + strings.ReplaceAll(annotation.DeliveredBy, "/", "~1")
 
-// patch returns the operations that turn the pod as it came, which was decoded as
-// original, into mutated.
-func patch(came outline, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchOperation, error) {
-	operations, err := patchSpec(came.Spec, original.Spec, mutated.Spec)
+// Between returns the operations that turn a pod into mutated: its spec and the one annotation that we write. It came with the spec raw,
+// and was decoded as original. There are none if nothing changed.
+func Between(raw json.RawMessage, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchOperation, error) {
+	operations, err := between(raw, original.Spec, mutated.Spec)
 	if err != nil {
 		return nil, err
 	}
@@ -38,15 +42,14 @@ func patch(came outline, original, mutated *corev1.Pod) ([]jsonpatch.JsonPatchOp
 	return operations, nil
 }
 
-// patchSpec returns the operations that turn a pod with the spec raw, which was
-// decoded as original, into one with the spec mutated.
+// between is Between for the specs.
 //
 // Raw may hold fields that our types do not know, also inside list elements that
 // change place. So the difference between the typed specs, which tells elements by
 // their keys, is applied to raw first, and the operations are taken from the
 // result, which holds every field. Whatever goes wrong on that way shows in the
 // comparison at its end.
-func patchSpec(raw json.RawMessage, original, mutated corev1.PodSpec) ([]jsonpatch.JsonPatchOperation, error) {
+func between(raw json.RawMessage, original, mutated corev1.PodSpec) ([]jsonpatch.JsonPatchOperation, error) {
 	pod, err := json.Marshal(map[string]json.RawMessage{"spec": raw})
 	if err != nil {
 		return nil, fmt.Errorf("encoding pod: %w", err)

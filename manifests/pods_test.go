@@ -14,7 +14,7 @@ import (
 
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/webhook"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
@@ -34,7 +34,7 @@ func asking(annotations map[string]string) *corev1.Pod {
 }
 
 // seen is what the webhook makes of a pod, in a cluster whose kubelets can do everything.
-func seen(t *testing.T, pod *corev1.Pod, bundles trust.Distribution) *corev1.Pod {
+func seen(t *testing.T, pod *corev1.Pod, bundles distribution.Way) *corev1.Pod {
 	t.Helper()
 	mutator := webhook.Mutator{
 		AgentImage: "agent", TrustDomain: "cluster.local", ClusterDomain: "cluster.local", Trust: bundles,
@@ -78,7 +78,7 @@ var ways = map[string]map[string]string{
 func TestPodsGetIn(t *testing.T) {
 	for name, annotations := range ways {
 		t.Run(name, func(t *testing.T) {
-			for _, bundles := range []trust.Distribution{trust.DistributedClusterTrustBundle, trust.DistributedConfigMap} {
+			for _, bundles := range []distribution.Way{distribution.ClusterTrustBundle, distribution.ConfigMap} {
 				if refusesPod(t, seen(t, asking(annotations), bundles)) {
 					t.Errorf("refused with bundles as %s", bundles)
 				}
@@ -109,7 +109,7 @@ func TestPodsGetIn(t *testing.T) {
 // TestPodsOfAnOlderWebhook: one that does not say who delivers may answer on while this version is installed.
 func TestPodsOfAnOlderWebhook(t *testing.T) {
 	for _, way := range []string{"agent", "init"} {
-		pod := seen(t, asking(ways[way]), trust.DistributedClusterTrustBundle)
+		pod := seen(t, asking(ways[way]), distribution.ClusterTrustBundle)
 		delete(pod.Annotations, annotation.DeliveredBy)
 		if refusesPod(t, pod) {
 			t.Errorf("%s: refused", way)
@@ -183,7 +183,7 @@ func TestPodsThatWereChanged(t *testing.T) {
 		"token by a container of ours": {"init", func(pod *corev1.Pod) { mounting(inject.TokenVolume)(pod); pod.Spec.Containers[0].Name = "certwright" }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pod := seen(t, asking(ways[c.way]), trust.DistributedClusterTrustBundle)
+			pod := seen(t, asking(ways[c.way]), distribution.ClusterTrustBundle)
 			c.change(pod)
 			if !refusesPod(t, pod) {
 				t.Error("admitted")

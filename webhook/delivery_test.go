@@ -14,7 +14,7 @@ import (
 
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
 )
@@ -126,7 +126,7 @@ func TestKeyOfTheKubelet(t *testing.T) {
 			pod.Spec.Containers[0].SecurityContext = user(1)
 		},
 	} {
-		for _, way := range []trust.Distribution{trust.DistributedClusterTrustBundle, trust.DistributedConfigMap} {
+		for _, way := range []distribution.Way{distribution.ClusterTrustBundle, distribution.ConfigMap} {
 			t.Run(name, func(t *testing.T) {
 				pod := newPod(twoContainers(change)...)
 				m := clusters[1].Mutator

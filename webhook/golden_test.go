@@ -17,7 +17,7 @@ import (
 
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/webhook/patch"
 )
 
@@ -28,7 +28,7 @@ var testMutator = Mutator{
 	AgentImage:    "certwright/certwright-agent:v1",
 	TrustDomain:   "cluster.local",
 	ClusterDomain: "cluster.local",
-	Trust:         trust.DistributedClusterTrustBundle,
+	Trust:         distribution.ClusterTrustBundle,
 }
 
 // input is a pod, and what the cluster has.
@@ -124,7 +124,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := testMutator
 			if strings.HasPrefix(name, "configmap-") {
-				m.Trust = trust.DistributedConfigMap
+				m.Trust = distribution.ConfigMap
 			}
 			in := readInput(t, file)
 			if in.facts.Signer != nil {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/agent"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
 )
@@ -27,8 +27,8 @@ type Mutator struct {
 	TrustDomain string
 	// ClusterDomain is the DNS domain of the cluster, such as cluster.local.
 	ClusterDomain string
-	// Trust says where trust bundles are: not trust.Auto.
-	Trust trust.Distribution
+	// Trust says where trust bundles are: not distribution.Auto.
+	Trust distribution.Way
 	// PodCertificates says what kubelets can do.
 	PodCertificates ability.PodCertificates
 }
@@ -43,8 +43,8 @@ func (m Mutator) Validate() error {
 		return fmt.Errorf("trust domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.TrustDomain)
 	case !annotation.IsDomain(m.ClusterDomain):
 		return fmt.Errorf("cluster domain: %q is not allowed, use a DNS name in lower case such as cluster.local", m.ClusterDomain)
-	case m.Trust != trust.DistributedClusterTrustBundle && m.Trust != trust.DistributedConfigMap:
-		return fmt.Errorf("trust distribution: %q is not allowed, use %s or %s", m.Trust, trust.DistributedClusterTrustBundle, trust.DistributedConfigMap)
+	case m.Trust != distribution.ClusterTrustBundle && m.Trust != distribution.ConfigMap:
+		return fmt.Errorf("trust distribution: %q is not allowed, use %s or %s", m.Trust, distribution.ClusterTrustBundle, distribution.ConfigMap)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/agent"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
 )
@@ -305,7 +305,7 @@ func TestRestrictedStaysRestricted(t *testing.T) {
 		"trust, agent": {trustOnly("a.b/c,a.b/d")},
 	}
 	for name, ask := range asks {
-		for _, way := range []trust.Distribution{trust.DistributedClusterTrustBundle, trust.DistributedConfigMap} {
+		for _, way := range []distribution.Way{distribution.ClusterTrustBundle, distribution.ConfigMap} {
 			m := clusters[1].Mutator
 			m.Trust = way
 			pod := newPod(append([]func(*corev1.Pod){func(pod *corev1.Pod) {

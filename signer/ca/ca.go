@@ -173,8 +173,8 @@ func sources(c v1alpha1.CA) (n int) {
 	return n
 }
 
-// SecretName is the name of the Secret that holds the managed CA of a backend, from the name of its Signer and its own. A backend's name has no dots, so no two
-// backends share a Secret; a name that would be too long for Kubernetes becomes a hash.
+// SecretName is the name of the Secret that holds the managed CA of a backend, from the name of its Signer and its own. A backend's
+// name has no dots, so no two backends share a Secret; a name that would be too long for Kubernetes becomes a hash.
 func SecretName(signer, backend string) string { return secretName("certwright-ca-", signer, backend) }
 
 // RecordName is the name of the Secret that says what roots the CA of a backend had which an administrator brings. It holds no key. No

@@ -288,7 +288,9 @@ func (m *made) rotated(ca *managed.CA, f rotation.Facts) signer.Rotated {
 		}
 		r.Rotation = rotationStatus(ca.State, f, ca.Old, ca.Root)
 	default:
-		r.Next = rotation.Due(ca.Root.NotBefore, ca.Root.NotAfter, f.Propagation)
+		if due := rotation.Due(ca.Root.NotBefore, ca.Root.NotAfter, f.Propagation); due.After(f.Now) { // else something is in the way
+			r.Next = due
+		}
 		return r
 	}
 	r.Next = lookAgain(ca.State, f)

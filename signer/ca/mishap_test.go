@@ -6,6 +6,7 @@ package ca_test
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -331,6 +332,30 @@ func TestLeaderWithAClockThatIsAhead(t *testing.T) {
 				t.Errorf("at last the status says %+v", k)
 			}
 		})
+	}
+}
+
+// A root whose time is over, or whose successor cannot be written, is looked at as often as all else.
+func TestNoHasteWhereNothingCanBeDone(t *testing.T) {
+	config := quick(managed())
+	config.Managed.IntermediateDuration.Duration = 100 * 365 * 24 * time.Hour // ends with the root
+	w := newWorld(t, config, false)
+	roots, err := w.TrustAnchors(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := w.ask(w.TrustAnchors, nil)
+	if r, err := w.Rotate(t.Context(), ask); err != nil || !r.Next.After(w.clock.Now()) {
+		t.Fatalf("at first: %+v, error %v", r, err)
+	}
+	for name, at := range map[string]time.Time{"expired": roots[0].NotAfter.Add(time.Hour), "due, and not written": roots[0].NotAfter.Add(-time.Hour)} {
+		w.clock.SetTime(at)
+		w.fail = errors.New("etcd is away")
+		r, err := w.Rotate(t.Context(), ask)
+		w.fail = nil
+		if !r.Next.IsZero() || r.Changed || (err != nil) != (name != "expired") {
+			t.Errorf("%s: %+v, error %v", name, r, err)
+		}
 	}
 }
 

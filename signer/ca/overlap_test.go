@@ -131,6 +131,13 @@ func TestImportedChangesOfMind(t *testing.T) {
 			}
 			to := c.to(one, two)
 			s.put(to)
+			if to == one && c.phase == "Publishing" {
+				s.clock.Step(5 * time.Second) // as a status is not written more often
+				s.step()
+				if r := s.known().Rotation; r == nil || r.NewRoot != fingerprint(one.cert) || r.OldRoot != fingerprint(two.cert) || s.known().Root != r.NewRoot {
+					t.Errorf("the one that was put back signs, and the status says %+v", s.known())
+				}
+			}
 			s.until("that one alone", s.alone(to))
 		})
 	}

@@ -13,7 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/webhook/annotation"
 )
 
@@ -31,8 +31,8 @@ const (
 type Injector struct {
 	// AgentImage is the image of the agent's container.
 	AgentImage string
-	// Trust says where trust bundles are: not trust.Auto.
-	Trust trust.Distribution
+	// Trust says where trust bundles are: not distribution.Auto.
+	Trust distribution.Way
 }
 
 // Parts are what a pod gets.

@@ -12,11 +12,11 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/agent"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/webhook/annotation"
 )
 
-var injector = Injector{AgentImage: "example.com/agent:1", Trust: trust.DistributedClusterTrustBundle}
+var injector = Injector{AgentImage: "example.com/agent:1", Trust: distribution.ClusterTrustBundle}
 
 func parse(t *testing.T, annotations map[string]string) annotation.Ask {
 	t.Helper()

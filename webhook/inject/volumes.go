@@ -13,7 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 )
 
 // Names of volumes. TLSVolume and SPIFFEVolume are mounted in the pod's
@@ -77,7 +77,7 @@ func trustFile(n int) string {
 // bundle is a file that holds the trust bundle of a signerName. What it holds is
 // public, so everybody may read it, whoever owns the directory.
 func (i Injector) bundle(signerName, file string, optional *bool) corev1.VolumeProjection {
-	if i.Trust == trust.DistributedConfigMap {
+	if i.Trust == distribution.ConfigMap {
 		return corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{
 			LocalObjectReference: corev1.LocalObjectReference{Name: v1alpha1.TrustConfigMap},
 			Items:                []corev1.KeyToPath{{Key: v1alpha1.TrustConfigMapKey(signerName), Path: file, Mode: ptr.To(publicMode)}},

@@ -17,39 +17,40 @@ import (
 
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/trust/source"
 )
 
-// distribution says how trust bundles reach pods. Signer and webhook find it out in the same way, so that the one mounts
+// trustWay says how trust bundles reach pods. Signer and webhook find it out in the same way, so that the one mounts
 // what the other publishes.
-type distribution struct {
-	trust.Choice
-	detector trust.Detector
+type trustWay struct {
+	distribution.Choice
+	detector distribution.Detector
 }
 
 func addDistributionFlag(cmd *cobra.Command, value *string) {
-	cmd.Flags().StringVar(value, "trust-distribution", string(trust.Auto),
+	cmd.Flags().StringVar(value, "trust-distribution", string(distribution.Auto),
 		"how trust bundles reach pods: clustertrustbundle, configmap, or auto for the first where v1 is served and every kubelet is 1.37 or newer")
 }
 
 // detectDistribution reads nodes from the reader, which is no cache.
-func detectDistribution(ctx context.Context, config *rest.Config, reader client.Reader, flag string) (distribution, error) {
-	wanted, err := trust.ParseDistribution(flag)
+func detectDistribution(ctx context.Context, config *rest.Config, reader client.Reader, flag string) (trustWay, error) {
+	wanted, err := distribution.Parse(flag)
 	if err != nil {
-		return distribution{}, fmt.Errorf("--trust-distribution: %w", err)
+		return trustWay{}, fmt.Errorf("--trust-distribution: %w", err)
 	}
 	api, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return distribution{}, fmt.Errorf("setting up discovery: %w", err)
+		return trustWay{}, fmt.Errorf("setting up discovery: %w", err)
 	}
-	d := distribution{detector: trust.Detector{Want: wanted, API: api, Nodes: reader, Clock: clock.RealClock{}}}
+	d := trustWay{detector: distribution.Detector{Want: wanted, API: api, Nodes: reader, Clock: clock.RealClock{}}}
 	d.Choice, err = d.detector.Detect(ctx)
 	return d, err
 }
 
 // during runs what was built for this way of distribution, until it or the context ends, or the way changes, which is an error; or one
 // of the others that watch for such changes returns one.
-func (d distribution) during(ctx context.Context, run func(context.Context) error, others ...func(context.Context) error) error {
+func (d trustWay) during(ctx context.Context, run func(context.Context) error, others ...func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	group.Go(func() error {
@@ -64,7 +65,7 @@ func (d distribution) during(ctx context.Context, run func(context.Context) erro
 }
 
 // publisher returns what publishes trust bundles in this way, with what Signers add from the namespace.
-func (d distribution) publisher(mgr ctrl.Manager, namespace string) (signer.Publisher, error) {
+func (d trustWay) publisher(mgr ctrl.Manager, namespace string) (signer.Publisher, error) {
 	distributor, err := d.distributor(mgr, namespace)
 	if err != nil {
 		return nil, err
@@ -73,8 +74,8 @@ func (d distribution) publisher(mgr ctrl.Manager, namespace string) (signer.Publ
 }
 
 // distributor brings bundles to the pods in this way, and in ConfigMaps to the namespaces that Signers select.
-func (d distribution) distributor(mgr ctrl.Manager, namespace string) (trust.Distributor, error) {
-	all := d.Distribution == trust.DistributedConfigMap
+func (d trustWay) distributor(mgr ctrl.Manager, namespace string) (trust.Distributor, error) {
+	all := d.Way == distribution.ConfigMap
 	configMaps := trust.NewConfigMaps(mgr.GetClient(), namespace, all, clock.RealClock{})
 	if err := configMaps.SetupWithManager(mgr); err != nil || all {
 		return configMaps, err

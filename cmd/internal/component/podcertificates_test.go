@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/ability"
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 )
 
 func TestPodCertificatesFlag(t *testing.T) {
@@ -52,9 +52,9 @@ func TestANodeThatChangesItsVersionRestartsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where time passes at once
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour+time.Second)
 		defer cancel()
-		bundles := distribution{
-			Choice:   trust.Choice{Distribution: trust.DistributedClusterTrustBundle, Version: "v1"},
-			detector: trust.Detector{Want: trust.Auto, API: able{}, Nodes: lying{}, Clock: clock.RealClock{}},
+		bundles := trustWay{
+			Choice:   distribution.Choice{Way: distribution.ClusterTrustBundle, Version: "v1"},
+			detector: distribution.Detector{Want: distribution.Auto, API: able{}, Nodes: lying{}, Clock: clock.RealClock{}},
 		}
 		pods := podCertificates{
 			PodCertificates: ability.PodCertificates{Version: "v1", EveryKubelet: true},

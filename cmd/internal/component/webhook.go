@@ -48,7 +48,7 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 			server, err := webhook.New(config, webhook.Options{
 				Mutator: webhook.Mutator{
 					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain,
-					Trust: detected.Distribution, PodCertificates: kubelets.PodCertificates,
+					Trust: detected.Way, PodCertificates: kubelets.PodCertificates,
 				},
 				Validators:             validation.Handlers(kinds, reader, newBackends(reader, reader, namespace, openKey).make),
 				Namespace:              namespace,

@@ -3,14 +3,15 @@
 
 // Package fleet finds the pods that have certificates of a signerName, or verify them, and says what brings them there.
 //
-// What a pod is made of decides, and not the annotations that anybody who may change the pod can write later; only the signerName
-// that an agent asks is read from an annotation. All of it was chosen by the pod's author: it is for telling people, and what is printed for
-// them to paste is made of names that Kubernetes' own rules make harmless.
+// What a pod is made of decides, and not the annotations that anybody who may change the pod can write later. All of it was chosen by
+// the pod's author: it is for telling people, and what is printed for them to paste is made of names that Kubernetes' own rules make
+// harmless.
 package fleet
 
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
 	"github.com/certwright/certwright/webhook/annotation"
@@ -78,10 +80,10 @@ func Roles(pod *corev1.Pod) []Member {
 			members = append(members, m)
 		}
 	}
-	agent, found := agentOf(pod)
-	if found {
+	container, delivery := agentOf(pod)
+	if container != nil {
 		m := base
-		m.Delivery, m.SignerName, m.Listens = agent, pod.Annotations[annotation.AutoTLS], agent == Agent && hearsRenew(pod)
+		m.Delivery, m.SignerName, m.Listens = delivery, askedBy(container, pod), delivery == Agent && hearsRenew(pod)
 		add(m)
 	}
 	for source := range sourcesOf(pod) {
@@ -97,8 +99,8 @@ func Roles(pod *corev1.Pod) []Member {
 	for _, trusted := range trustedBy(pod) {
 		m := base
 		m.Delivery, m.SignerName, m.TrustOnly = Kubelet, trusted, true
-		if found {
-			m.Delivery = agent
+		if container != nil {
+			m.Delivery = delivery
 		}
 		add(m)
 	}
@@ -124,17 +126,31 @@ func List(ctx context.Context, reader client.Reader, namespace string) ([]Member
 	return members, nil
 }
 
-func agentOf(pod *corev1.Pod) (Delivery, bool) {
-	for _, c := range pod.Spec.InitContainers {
+// agentOf returns the agent's container and how it delivers; nil if the pod has none.
+func agentOf(pod *corev1.Pod) (*corev1.Container, Delivery) {
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
 		if c.Name != inject.AgentContainer {
 			continue
 		}
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			return Agent, true
+			return c, Agent
 		}
-		return Init, true
+		return c, Init
 	}
-	return "", false
+	return nil, ""
+}
+
+// askedBy returns the signerName that an agent asks: what its configuration says, which stays as it is for as long as the pod lives. Where
+// that is not to be read, the pod's annotation has to do.
+func askedBy(container *corev1.Container, pod *corev1.Pod) string {
+	for _, variable := range container.Env {
+		var config agent.Config
+		if variable.Name == agent.ConfigEnv && json.Unmarshal([]byte(variable.Value), &config) == nil {
+			return config.SignerName
+		}
+	}
+	return pod.Annotations[annotation.AutoTLS]
 }
 
 // hearsRenew tells whether the pod has a file with the annotation by which agents are told. Pods that an older Certwright made have none.

@@ -17,8 +17,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
 	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet/fleettest"
+	"github.com/certwright/certwright/webhook/annotation"
+	"github.com/certwright/certwright/webhook/inject"
 )
 
 func describe(m fleet.Member) string {
@@ -110,6 +113,36 @@ Restart:
 	out.Reset()
 	if err := fleet.WriteRestarts(&out, "Restart:", nil); err != nil || out.Len() > 0 {
 		t.Errorf("for nobody: %q, %v", &out, err)
+	}
+}
+
+// Who may annotate a pod hides it from nobody, and puts it into no other fleet.
+func TestAnnotationsWrittenLaterCountForNothing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ config, annotation, want string }{
+		"taken away":           {`{"signerName":"example.com/internal"}`, "", "example.com/internal"},
+		"another one":          {`{"signerName":"example.com/internal"}`, "example.com/other", "example.com/internal"},
+		"no certificate":       {`{"trustOnly":true}`, "example.com/other", ""},
+		"config not readable":  {`{`, "example.com/other", "example.com/other"},
+		"an agent without any": {"", "example.com/other", "example.com/other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: inject.AgentContainer}}}}
+			if c.config != "" {
+				pod.Spec.InitContainers[0].Env = []corev1.EnvVar{{Name: agent.ConfigEnv, Value: c.config}}
+			}
+			if c.annotation != "" {
+				pod.Annotations = map[string]string{annotation.AutoTLS: c.annotation}
+			}
+			got := ""
+			for _, m := range fleet.Of(pod) {
+				got += m.SignerName
+			}
+			if got != c.want {
+				t.Errorf("it asks %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 

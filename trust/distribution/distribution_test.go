@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package trust_test
+package distribution_test
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/certwright/certwright/trust"
+	"github.com/certwright/certwright/trust/distribution"
 )
 
 // served says which resources an API server has, by group and version.
@@ -78,36 +78,36 @@ var (
 )
 
 func TestDetect(t *testing.T) {
-	bundles := func(version string) trust.Choice {
-		return trust.Choice{Distribution: trust.DistributedClusterTrustBundle, Version: version}
+	bundles := func(version string) distribution.Choice {
+		return distribution.Choice{Way: distribution.ClusterTrustBundle, Version: version}
 	}
-	configMaps := trust.Choice{Distribution: trust.DistributedConfigMap}
+	configMaps := distribution.Choice{Way: distribution.ConfigMap}
 	fresh := kubelets{"v1.37.0"}
 	for name, c := range map[string]struct {
 		api   served
 		nodes kubelets
-		want  trust.Distribution
-		got   trust.Choice
+		want  distribution.Way
+		got   distribution.Choice
 		err   string
 	}{
-		"v1, new kubelets":              {served{v1: both, v1beta1: both}, kubelets{"v1.37.1", "v1.38.0-rc.1+abc", "v1.37.2-eks-1234567", "v2.0.0", "v1.37.0"}, trust.Auto, bundles("v1"), ""},
-		"one old kubelet":               {served{v1: both}, kubelets{"v1.37.1", "v1.36.9"}, trust.Auto, configMaps, ""},
-		"an old kubelet on a last page": {served{v1: both}, kubelets{"v1.37.1", "v1.37.1", "v1.37.1", "v1.37.1", "v1.36.9"}, trust.Auto, configMaps, ""},
-		"a kubelet of no version":       {served{v1: both}, kubelets{"v1.37.1", "unknown"}, trust.Auto, configMaps, ""},
-		"no nodes yet":                  {served{v1: both}, nil, trust.Auto, configMaps, ""},
-		"v1beta1 only":                  {served{v1: csrs, v1beta1: both}, fresh, trust.Auto, configMaps, ""},
-		"neither":                       {served{v1: csrs}, fresh, trust.Auto, configMaps, ""},
-		"asked for, not served":         {served{v1: csrs}, fresh, trust.DistributedClusterTrustBundle, trust.Choice{}, "enable them"},
-		"asked for, v1beta1":            {served{v1: csrs, v1beta1: both}, fresh, trust.DistributedClusterTrustBundle, bundles("v1beta1"), ""},
-		"asked for, old kubelets":       {served{v1: both, v1beta1: both}, kubelets{"v1.36.9"}, trust.DistributedClusterTrustBundle, bundles("v1"), ""},
-		"asked for, nodes forbidden":    {served{v1: both}, kubelets{""}, trust.DistributedClusterTrustBundle, bundles("v1"), ""},
-		"ConfigMaps asked for":          {served{v1: both}, fresh, trust.DistributedConfigMap, configMaps, ""},
-		"trouble":                       {served{v1: nil}, fresh, trust.Auto, trust.Choice{}, "the API server is away"},
-		"trouble with v1beta1":          {served{v1: csrs, v1beta1: nil}, fresh, trust.DistributedClusterTrustBundle, trust.Choice{}, "the API server is away"},
-		"trouble with nodes":            {served{v1: both}, kubelets{"v1.37.1", "v1.37.1", "v1.37.1", ""}, trust.Auto, trust.Choice{}, "nodes is forbidden"},
+		"v1, new kubelets":              {served{v1: both, v1beta1: both}, kubelets{"v1.37.1", "v1.38.0-rc.1+abc", "v1.37.2-eks-1234567", "v2.0.0", "v1.37.0"}, distribution.Auto, bundles("v1"), ""},
+		"one old kubelet":               {served{v1: both}, kubelets{"v1.37.1", "v1.36.9"}, distribution.Auto, configMaps, ""},
+		"an old kubelet on a last page": {served{v1: both}, kubelets{"v1.37.1", "v1.37.1", "v1.37.1", "v1.37.1", "v1.36.9"}, distribution.Auto, configMaps, ""},
+		"a kubelet of no version":       {served{v1: both}, kubelets{"v1.37.1", "unknown"}, distribution.Auto, configMaps, ""},
+		"no nodes yet":                  {served{v1: both}, nil, distribution.Auto, configMaps, ""},
+		"v1beta1 only":                  {served{v1: csrs, v1beta1: both}, fresh, distribution.Auto, configMaps, ""},
+		"neither":                       {served{v1: csrs}, fresh, distribution.Auto, configMaps, ""},
+		"asked for, not served":         {served{v1: csrs}, fresh, distribution.ClusterTrustBundle, distribution.Choice{}, "enable them"},
+		"asked for, v1beta1":            {served{v1: csrs, v1beta1: both}, fresh, distribution.ClusterTrustBundle, bundles("v1beta1"), ""},
+		"asked for, old kubelets":       {served{v1: both, v1beta1: both}, kubelets{"v1.36.9"}, distribution.ClusterTrustBundle, bundles("v1"), ""},
+		"asked for, nodes forbidden":    {served{v1: both}, kubelets{""}, distribution.ClusterTrustBundle, bundles("v1"), ""},
+		"ConfigMaps asked for":          {served{v1: both}, fresh, distribution.ConfigMap, configMaps, ""},
+		"trouble":                       {served{v1: nil}, fresh, distribution.Auto, distribution.Choice{}, "the API server is away"},
+		"trouble with v1beta1":          {served{v1: csrs, v1beta1: nil}, fresh, distribution.ClusterTrustBundle, distribution.Choice{}, "the API server is away"},
+		"trouble with nodes":            {served{v1: both}, kubelets{"v1.37.1", "v1.37.1", "v1.37.1", ""}, distribution.Auto, distribution.Choice{}, "nodes is forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := trust.Detector{Want: c.want, API: c.api, Nodes: c.nodes}.Detect(t.Context())
+			got, err := distribution.Detector{Want: c.want, API: c.api, Nodes: c.nodes}.Detect(t.Context())
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) {
 					t.Errorf("got %s, %v, want an error with %q", got, err, c.err)
@@ -138,7 +138,7 @@ func TestWatch(t *testing.T) {
 		took time.Duration
 		err  error
 	}{
-		"a change after two looks and trouble": {[]served{{v1: both}, {v1: both}, {v1: nil}, {v1: csrs}}, 13 * time.Minute, trust.ErrChanged},
+		"a change after two looks and trouble": {[]served{{v1: both}, {v1: both}, {v1: nil}, {v1: csrs}}, 13 * time.Minute, distribution.ErrChanged},
 		"back in the tenth minute":             {append(slices.Repeat([]served{{v1: csrs}}, 9), served{v1: both}), time.Hour, nil},
 		"none before the end":                  {[]served{{v1: both}}, time.Hour, nil},
 		"trouble without end":                  {[]served{{v1: nil}}, time.Hour, nil},
@@ -148,8 +148,8 @@ func TestWatch(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				start := time.Now()
-				d := trust.Detector{Want: trust.Auto, API: &changing{c.api}, Nodes: kubelets{"v1.37.0"}, Clock: clock.RealClock{}}
-				err := d.Watch(ctx, trust.Choice{Distribution: trust.DistributedClusterTrustBundle, Version: "v1"})
+				d := distribution.Detector{Want: distribution.Auto, API: &changing{c.api}, Nodes: kubelets{"v1.37.0"}, Clock: clock.RealClock{}}
+				err := d.Watch(ctx, distribution.Choice{Way: distribution.ClusterTrustBundle, Version: "v1"})
 				if !errors.Is(err, c.err) || time.Since(start) != c.took {
 					t.Errorf("got %v after %s, want %v after %s", err, time.Since(start), c.err, c.took)
 				}
@@ -161,14 +161,14 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-func TestParseDistribution(t *testing.T) {
+func TestParse(t *testing.T) {
 	for _, s := range []string{"auto", "clustertrustbundle", "configmap"} {
-		if d, err := trust.ParseDistribution(s); err != nil || string(d) != s {
+		if d, err := distribution.Parse(s); err != nil || string(d) != s {
 			t.Errorf("%s: %q, %v", s, d, err)
 		}
 	}
 	for _, s := range []string{"", "ConfigMap"} {
-		if _, err := trust.ParseDistribution(s); err == nil {
+		if _, err := distribution.Parse(s); err == nil {
 			t.Errorf("%q was accepted", s)
 		}
 	}

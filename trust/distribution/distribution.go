@@ -1,7 +1,8 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package trust
+// Package distribution finds out how trust bundles reach the pods of a cluster, so that signer and webhook go the same way.
+package distribution
 
 import (
 	"context"
@@ -18,14 +19,14 @@ import (
 	"github.com/certwright/certwright/ability"
 )
 
-// Distribution is a way in which trust bundles reach the pods.
-type Distribution string
+// Way is how trust bundles reach the pods: a way in which trust bundles reach the pods.
+type Way string
 
 // The ways in which trust bundles reach the pods. Auto stands for the better one that all of the cluster can do.
 const (
-	Auto                          Distribution = "auto"
-	DistributedClusterTrustBundle Distribution = "clustertrustbundle"
-	DistributedConfigMap          Distribution = "configmap"
+	Auto                          Way = "auto"
+	ClusterTrustBundle Way = "clustertrustbundle"
+	ConfigMap          Way = "configmap"
 )
 
 // ErrChanged is returned by Watch when what the cluster can do is no longer what it was.
@@ -40,10 +41,10 @@ var mounting = version.MajorMinor(1, 37)
 // after ten minutes: it does not hold this one back as if it crashed.
 const steady = 10
 
-// ParseDistribution reads the value of a flag.
-func ParseDistribution(s string) (Distribution, error) {
-	d := Distribution(s)
-	if all := []Distribution{Auto, DistributedClusterTrustBundle, DistributedConfigMap}; !slices.Contains(all, d) {
+// Parse reads the value of a flag.
+func Parse(s string) (Way, error) {
+	d := Way(s)
+	if all := []Way{Auto, ClusterTrustBundle, ConfigMap}; !slices.Contains(all, d) {
 		return "", fmt.Errorf("trust distribution %q is not one of %v", s, all)
 	}
 	return d, nil
@@ -52,15 +53,15 @@ func ParseDistribution(s string) (Distribution, error) {
 // Choice is what a Detector found: one of the two ways, never Auto, and the API version of ClusterTrustBundles, such as
 // "v1", which is empty for ConfigMaps.
 type Choice struct {
-	Distribution Distribution
+	Way     Way
 	Version      string
 }
 
 func (c Choice) String() string {
 	if c.Version == "" {
-		return string(c.Distribution)
+		return string(c.Way)
 	}
-	return string(c.Distribution) + "/" + c.Version
+	return string(c.Way) + "/" + c.Version
 }
 
 // Discovery is the part of client-go's discovery.DiscoveryInterface that a Detector needs.
@@ -70,7 +71,7 @@ type Discovery = ability.Discovery
 // mounts what the other publishes.
 type Detector struct {
 	// Want is what was asked for.
-	Want Distribution
+	Want Way
 	// API says what the API server serves.
 	API Discovery
 	// Nodes lists the nodes. It need not be cached.
@@ -82,13 +83,13 @@ type Detector struct {
 // served and every kubelet mounts it: every cluster can do ConfigMaps, and a pod whose bundle cannot be mounted never starts.
 // Trouble with the API server is an error and no reason to take the other way.
 func (d Detector) Detect(ctx context.Context) (Choice, error) {
-	configMaps := Choice{Distribution: DistributedConfigMap}
-	if d.Want == DistributedConfigMap {
+	configMaps := Choice{Way: ConfigMap}
+	if d.Want == ConfigMap {
 		return configMaps, nil
 	}
 	cluster := ability.Cluster{API: d.API, Nodes: d.Nodes}
 	versions := []string{certificatesv1.SchemeGroupVersion.Version}
-	if d.Want == DistributedClusterTrustBundle {
+	if d.Want == ClusterTrustBundle {
 		versions = append(versions, certificatesv1beta1.SchemeGroupVersion.Version)
 	}
 	for _, v := range versions {
@@ -103,18 +104,18 @@ func (d Detector) Detect(ctx context.Context) (Choice, error) {
 			able, err := cluster.EveryKubelet(ctx, mounting)
 			if err != nil {
 				return Choice{}, fmt.Errorf("finding out how trust bundles reach pods (the trust distributions %q and %q do without): %w",
-					DistributedClusterTrustBundle, DistributedConfigMap, err)
+					ClusterTrustBundle, ConfigMap, err)
 			}
 			if !able {
 				return configMaps, nil
 			}
 		}
-		return Choice{Distribution: DistributedClusterTrustBundle, Version: v}, nil
+		return Choice{Way: ClusterTrustBundle, Version: v}, nil
 	}
 	if d.Want == Auto {
 		return configMaps, nil
 	}
-	return Choice{}, fmt.Errorf("the API server serves no ClusterTrustBundles: enable them, or choose the trust distribution %q or %q", DistributedConfigMap, Auto)
+	return Choice{}, fmt.Errorf("the API server serves no ClusterTrustBundles: enable them, or choose the trust distribution %q or %q", ConfigMap, Auto)
 }
 
 // Watch looks again every minute, and returns an error that is ErrChanged when the answer has been another one than before for steady looks:

@@ -24,7 +24,7 @@ type Way string
 
 // The ways in which trust bundles reach the pods. Auto stands for the better one that all of the cluster can do.
 const (
-	Auto                          Way = "auto"
+	Auto               Way = "auto"
 	ClusterTrustBundle Way = "clustertrustbundle"
 	ConfigMap          Way = "configmap"
 )
@@ -54,7 +54,7 @@ func Parse(s string) (Way, error) {
 // "v1", which is empty for ConfigMaps.
 type Choice struct {
 	Way     Way
-	Version      string
+	Version string
 }
 
 func (c Choice) String() string {

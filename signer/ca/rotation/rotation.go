@@ -118,13 +118,8 @@ type Facts struct {
 func (s State) Next(f Facts) (Step, State, error) {
 	now := f.Now.UTC().Round(0)
 	switch {
-	case f.Compromised:
-		return Replace, State{Longest: Lifetime(f.MaxDuration)}, nil
-	case f.Renew:
-		return Renew, s, nil
-	case s.Phase == "" && f.Due:
-		s.Phase, s.Since, s.Published = v1alpha1.RotationPublishing, now, time.Time{}
-		return Begin, s, nil
+	case f.Compromised, f.Renew, s.Phase == "" && f.Due:
+		return s.making(f)
 	case time.Duration(s.Longest) < f.MaxDuration:
 		return Raise, s.Raise(f.MaxDuration), nil
 	case s.Phase == v1alpha1.RotationPublishing && s.Published.IsZero():
@@ -155,6 +150,21 @@ func (s State) Next(f Facts) (Step, State, error) {
 		return Finish, State{Longest: s.Longest}, nil
 	}
 	return None, s, nil
+}
+
+// making returns the step that makes certificates. Made by a clock that is ahead, they would not be valid when they are needed.
+func (s State) making(f Facts) (Step, State, error) {
+	at, _, err := f.at(time.Time{})
+	switch {
+	case err != nil:
+		return None, s, err
+	case f.Compromised:
+		return Replace, State{Longest: Lifetime(f.MaxDuration)}, nil
+	case f.Renew:
+		return Renew, s, nil
+	}
+	s.Phase, s.Since, s.Published = v1alpha1.RotationPublishing, at, time.Time{}
+	return Begin, s, nil
 }
 
 // seenAt reports whether the roots are seen in the bundle, and if a time has come by both clocks, which time it is.

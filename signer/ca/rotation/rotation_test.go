@@ -151,6 +151,36 @@ func TestAnotherClockIsAsked(t *testing.T) {
 	}
 }
 
+// What is made by a clock that is ahead is not valid when it is needed: nothing could be signed with it.
+func TestNothingIsMadeByAWrongClock(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Facts)
+		step   Step
+	}{
+		"due":          {func(f *Facts) { f.Due = true }, Begin},
+		"intermediate": {func(f *Facts) { f.Renew = true }, Renew},
+		"compromised":  {func(f *Facts) { f.Compromised = true }, Replace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			idle := State{Longest: Lifetime(day)}
+			for _, apart := range []time.Duration{-day, -maxMargin - 1, -maxMargin, 0, maxMargin, maxMargin + 1, day} {
+				f := Facts{Now: now, MaxDuration: day, Time: says(now.Add(apart))}
+				c.change(&f)
+				step, state, err := idle.Next(f)
+				switch {
+				case apart.Abs() > maxMargin && (step != None || state != idle || err == nil):
+					t.Errorf("%s apart: step %d, %+v, error %v", apart, step, state, err)
+				case apart.Abs() <= maxMargin && (step != c.step || err != nil):
+					t.Errorf("%s apart: step %d, error %v", apart, step, err)
+				}
+				if want := now.Add(max(apart, 0)); step == Begin && !state.Since.Equal(want) {
+					t.Errorf("%s apart: it began at %s, want %s", apart, state.Since, want)
+				}
+			}
+		})
+	}
+}
+
 func TestTroubleWithTheBundleTakesNoStep(t *testing.T) {
 	away := errors.New("connection refused")
 	for _, s := range []State{publishing(time.Time{}), publishing(now.Add(-propagation))} {

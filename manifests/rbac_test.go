@@ -133,6 +133,7 @@ func TestGrants(t *testing.T) {
 		})},
 		{"signer", serviceAccount("signer"), slices.Concat(facts, events, []string{
 			"* certificatesigningrequests/status.certificates.k8s.io patch", "* nodes list",
+			"* selfsubjectreviews.authentication.k8s.io create",
 			"* podcertificaterequests.certificates.k8s.io get,list,watch", "* podcertificaterequests/status.certificates.k8s.io patch",
 			"* validatingadmissionpolicies.admissionregistration.k8s.io=certwright-pod-certificate-requests get,list,watch",
 			"* validatingadmissionpolicybindings.admissionregistration.k8s.io=certwright-pod-certificate-requests get,list,watch",

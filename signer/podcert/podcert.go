@@ -139,7 +139,7 @@ func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodC
 		return issued, "", denied(signer.ReasonPolicyDenies, decision.Message())
 	case decision.Verdict != policy.Permit:
 		r.unselected.Add(request.UID, struct{}{}, unselectedFor)
-		return issued, "", &judge.WaitError{After: again, Reason: decision.Message()}
+		return issued, "", &judge.WaitError{After: again, Reason: strings.TrimSuffix(decision.Message(), ".")}
 	case decision.Approval == v1alpha1.ApprovalManual:
 		return issued, "", &judge.WaitError{After: again, Reason: fmt.Sprintf(
 			"CertificatePolicy %q would permit it by a person's approval, and nobody can approve what a kubelet asks for: deliver the certificate by the agent, or have another policy permit it", decision.Policy)}

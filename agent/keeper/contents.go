@@ -170,7 +170,7 @@ func parseContents(files map[string][]byte) (*Contents, error) {
 	if c.Pair.Key, err = credential.ParseKey(files[KeyFile]); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", KeyFile, err)
 	}
-	c.Pair.Renew, _ = parseTime(files[renewFile])
+	c.Pair.Renew, _ = parseTime(files[renewFile]) // one that cannot be read costs one renewal at the most
 	return c, nil
 }
 

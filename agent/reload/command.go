@@ -59,7 +59,7 @@ func run(ctx context.Context, log *slog.Logger, arguments []string, directory st
 }
 
 // bury ends what a command left behind in its process group and, as the agent
-// may be the first process of its container, waits for it.
+// may be the first process of its container, collects those that have ended. It waits for none.
 func bury(group int) {
 	_ = syscall.Kill(-group, syscall.SIGKILL)
 	for {

@@ -12,14 +12,12 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
 	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/inspect"
 	"github.com/certwright/certwright/terminal"
 )
 
@@ -60,29 +58,14 @@ type member struct {
 	signerName string
 }
 
-// refreshTimes reads when kubelets renew in a namespace from the requests that Kubernetes still keeps, in whatever version the API server
-// has them. Later requests of the same pod count.
+// refreshTimes reads when kubelets renew in a namespace from the requests that Kubernetes still keeps. Later requests of the same pod count.
 func (r *Renewer) refreshTimes(ctx context.Context, namespace string) (map[member]time.Time, error) {
+	requests, err := inspect.PodCertificateRequests(ctx, r.Client, namespace)
 	times := map[member]time.Time{}
-	add := func(m member, refresh time.Time) {
-		if refresh.After(times[m]) {
-			times[m] = refresh
-		}
-	}
-	var v1 certificatesv1.PodCertificateRequestList
-	err := r.Client.List(ctx, &v1, client.InNamespace(namespace))
-	for _, o := range v1.Items {
-		if o.Status.BeginRefreshAt != nil {
-			add(member{o.Spec.PodUID, o.Spec.SignerName}, o.Status.BeginRefreshAt.Time)
-		}
-	}
-	if meta.IsNoMatchError(err) {
-		var beta certificatesv1beta1.PodCertificateRequestList
-		err = r.Client.List(ctx, &beta, client.InNamespace(namespace))
-		for _, o := range beta.Items {
-			if o.Status.BeginRefreshAt != nil {
-				add(member{o.Spec.PodUID, o.Spec.SignerName}, o.Status.BeginRefreshAt.Time)
-			}
+	for i := range requests {
+		o := &requests[i]
+		if of := (member{o.Spec.PodUID, o.Spec.SignerName}); o.Status.BeginRefreshAt != nil && o.Status.BeginRefreshAt.After(times[of]) {
+			times[of] = o.Status.BeginRefreshAt.Time
 		}
 	}
 	right := rights.Right{Verb: "list", Group: certificatesv1.GroupName, Resource: "podcertificaterequests", Namespace: namespace}

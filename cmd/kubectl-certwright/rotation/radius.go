@@ -15,11 +15,10 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
 	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/inspect"
 	"github.com/certwright/certwright/terminal"
 )
 
@@ -67,26 +66,13 @@ func (r *Radius) add(notBefore, notAfter, now time.Time) {
 	}
 }
 
-// addPodRequests adds the certificates that kubelets asked for, in whatever version the API server has the kind, if it has it.
+// addPodRequests adds the certificates that kubelets asked for.
 func (r *Rotator) addPodRequests(ctx context.Context, radius *Radius, signerName string, now time.Time) error {
-	var v1 certificatesv1.PodCertificateRequestList
-	err := r.Client.List(ctx, &v1)
-	for _, o := range v1.Items {
-		if s := o.Status; o.Spec.SignerName == signerName && s.NotBefore != nil && s.NotAfter != nil {
+	requests, err := inspect.PodCertificateRequests(ctx, r.Client, "")
+	for i := range requests {
+		if s := &requests[i].Status; requests[i].Spec.SignerName == signerName && s.NotBefore != nil && s.NotAfter != nil {
 			radius.add(s.NotBefore.Time, s.NotAfter.Time, now)
 		}
-	}
-	if meta.IsNoMatchError(err) {
-		var beta certificatesv1beta1.PodCertificateRequestList
-		err = r.Client.List(ctx, &beta)
-		for _, o := range beta.Items {
-			if s := o.Status; o.Spec.SignerName == signerName && s.NotBefore != nil && s.NotAfter != nil {
-				radius.add(s.NotBefore.Time, s.NotAfter.Time, now)
-			}
-		}
-	}
-	if meta.IsNoMatchError(err) {
-		return nil
 	}
 	right := rights.Right{Verb: "list", Group: certificatesv1.GroupName, Resource: "podcertificaterequests"}
 	return right.Explain("listing podcertificaterequests", err)

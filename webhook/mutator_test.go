@@ -124,7 +124,7 @@ func TestMutateRefuses(t *testing.T) {
 		return func(pod *corev1.Pod) {
 			annotate(annotation.ReloadCommand, `["/reload/x"]`)(pod)
 			annotate(annotation.ReloadVolume, volume)(pod)
-			pod.Spec.Volumes = []corev1.Volume{{Name: "certwright-token"}, {Name: "other"}}
+			pod.Spec.Volumes = []corev1.Volume{{Name: "certwright-token"}, {Name: "other", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 		}
 	}
 	const elsewhere = "set annotation certwright.dev/mount-path to another path or list other containers in certwright.dev/containers"
@@ -180,6 +180,14 @@ func TestMutateRefuses(t *testing.T) {
 			},
 			"annotation certwright.dev/reload-volume: container web may write to volume other and so have the agent run anything, with its token: " +
 				"set readOnly: true where the container mounts it; let an init container write what has to be there",
+		},
+		"program in a claim": {
+			func(pod *corev1.Pod) {
+				reloading("other")(pod)
+				pod.Spec.Volumes[1].VolumeSource = corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "shared"}}
+			},
+			"annotation certwright.dev/reload-volume: whoever reaches by another way what is in volume other, such as by a second volume of the same source, could have the agent run anything, with its token: " +
+				"use an emptyDir that an init container fills, or a volume of kind image, configMap, secret, downwardAPI or projected",
 		},
 		"port taken": {
 			func(pod *corev1.Pod) {

@@ -95,15 +95,20 @@ func checkSignal(pod *corev1.Pod, containers []string) (user int64, problem stri
 // checkReloadVolume finds what keeps the agent from running a program of a volume. It
 // runs with the agent's token, so nothing that runs beside the agent may write there;
 // an init container that ends may, to bring the program.
-func checkReloadVolume(pod *corev1.Pod, volume string) (refusal annotation.Refusal) {
-	if IsOurVolume(volume) || !slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume }) {
-		refusal.Addf("annotation %s: %s", annotation.ReloadVolume, annotation.NotAllowed(volume, "the name of a volume that the pod has itself"))
+func checkReloadVolume(pod *corev1.Pod, name string) (refusal annotation.Refusal) {
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	if i < 0 || IsOurVolume(name) {
+		refusal.Addf("annotation %s: %s", annotation.ReloadVolume, annotation.NotAllowed(name, "the name of a volume that the pod has itself"))
 		return refusal
 	}
+	if !reachedByMountsAlone(pod.Spec.Volumes[i].VolumeSource) {
+		refusal.Addf("annotation %s: whoever reaches by another way what is in volume %s, such as by a second volume of the same source, could have the agent run anything, with its token: use an emptyDir that an init container fills, or a volume of kind image, configMap, secret, downwardAPI or projected",
+			annotation.ReloadVolume, name)
+	}
 	check := func(c *corev1.Container) {
-		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume && !m.ReadOnly }) {
+		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == name && !m.ReadOnly }) {
 			refusal.Addf("annotation %s: container %s may write to volume %s and so have the agent run anything, with its token: set readOnly: true where the container mounts it; let an init container write what has to be there",
-				annotation.ReloadVolume, annotation.Shorten(c.Name), volume)
+				annotation.ReloadVolume, annotation.Shorten(c.Name), name)
 		}
 	}
 	for i := range pod.Spec.InitContainers {
@@ -115,4 +120,13 @@ func checkReloadVolume(pod *corev1.Pod, volume string) (refusal annotation.Refus
 		check(&pod.Spec.Containers[i])
 	}
 	return refusal
+}
+
+// reachedByMountsAlone tells whether containers reach what is in a volume by mounts of
+// this volume and in no other way: it is made for this volume of this pod. A claim, a
+// path of the node or a share can be another volume too, of this pod or of others, and
+// which of them are the same is not to be seen in all cases. A kind that is not known
+// here counts as such.
+func reachedByMountsAlone(v corev1.VolumeSource) bool {
+	return v.EmptyDir != nil || v.Image != nil || v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
 }

@@ -111,7 +111,7 @@ func TestReloadVolume(t *testing.T) {
 		"in the agent's name":          {[]corev1.Container{restarted("Always", mounting(AgentContainer, false))}, []corev1.Container{web}, nil}, // is replaced
 	} {
 		t.Run(name, func(t *testing.T) {
-			pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: test.init, Containers: test.containers, Volumes: []corev1.Volume{{Name: "tools"}}}}
+			pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: test.init, Containers: test.containers, Volumes: []corev1.Volume{volumeOf("tools", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})}}}
 			refusal := checkReloadVolume(pod, "tools")
 			if len(refusal) != len(test.writers) {
 				t.Fatalf("got %v, want one for each of %v", refusal, test.writers)
@@ -123,6 +123,64 @@ func TestReloadVolume(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Attacks: the application writes what the agent runs by another volume that is the same directory, whatever it calls that.
+func TestReloadVolumeThatIsReachedOtherwise(t *testing.T) {
+	claim := func(name string) corev1.VolumeSource {
+		return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}
+	}
+	node := func(path string) corev1.VolumeSource {
+		return corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path}}
+	}
+	share := func(server, path string) corev1.VolumeSource {
+		return corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: server, Path: path}}
+	}
+	driver := corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "share.csi.example.com"}}
+	ephemeral := corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{}}}
+	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+	for name, test := range map[string]struct {
+		tools, other corev1.VolumeSource
+		good         bool
+	}{
+		"one claim":                      {tools: claim("shared"), other: claim("shared")},
+		"claims that may be one share":   {tools: claim("a"), other: claim("b")},
+		"a path of the node":             {tools: node("/opt/tools"), other: node("/opt/tools")},
+		"a path above":                   {tools: node("/opt/tools"), other: node("/opt")},
+		"a path that may be a link":      {tools: node("/opt/tools"), other: node("/srv")},
+		"a share":                        {tools: share("10.0.0.1", "/tools"), other: share("10.0.0.1", "/tools")},
+		"a share by another address":     {tools: share("10.0.0.1", "/tools"), other: share("files.example.com", "/")},
+		"inline CSI":                     {tools: driver, other: driver},
+		"the claim of an ephemeral one":  {tools: ephemeral, other: claim("web-0-tools")},
+		"of a kind from later":           {tools: corev1.VolumeSource{}, other: empty},
+		"one claim, and nothing besides": {tools: claim("shared"), other: empty},
+		"of its own":                     {tools: empty, other: empty, good: true},
+		"an image":                       {tools: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "tools"}}, other: empty, good: true},
+		"a ConfigMap":                    {tools: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}, other: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}, good: true},
+		"a Secret":                       {tools: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}, other: empty, good: true},
+		"projected":                      {tools: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{}}, other: empty, good: true},
+		"of the downward API":            {tools: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{}}, other: empty, good: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{Spec: corev1.PodSpec{
+				Volumes: []corev1.Volume{volumeOf("other", test.other), volumeOf("tools", test.tools)},
+				Containers: []corev1.Container{{Name: "web", VolumeMounts: []corev1.VolumeMount{
+					{Name: "tools", MountPath: "/tools", ReadOnly: true}, {Name: "other", MountPath: "/other", SubPath: "a"},
+				}}},
+			}}
+			const want = "annotation certwright.dev/reload-volume: whoever reaches by another way what is in volume tools,"
+			switch refusal := checkReloadVolume(pod, "tools"); {
+			case test.good && refusal != nil:
+				t.Errorf("refused: %v", refusal)
+			case !test.good && (len(refusal) != 1 || !strings.HasPrefix(refusal[0], want)):
+				t.Errorf("got %v, want one that begins with %s", refusal, want)
+			}
+		})
+	}
+}
+
+func volumeOf(name string, source corev1.VolumeSource) corev1.Volume {
+	return corev1.Volume{Name: name, VolumeSource: source}
 }
 
 // Parts replace parts of another kind, in whatever order they come.

@@ -67,8 +67,8 @@ func TestSigner(t *testing.T) {
 				s.Backends[0].CA.Managed.RootDuration = hours(8759)
 			},
 			warnings: []string{
-				"spec.limits.isCA: this Signer may sign CA certificates",
 				`spec.limits.usages: a certificate with the usage "any"`,
+				"spec.limits.isCA: this Signer may sign CA certificates",
 				"spec.backends[0].ca.managed.intermediateDuration: 8760h0m0s is longer than rootDuration, 8759h0m0s",
 				"spec.backends[0].ca.managed.intermediateDuration: certificates may be cut short: spec.limits.maxDuration, 2921h0m0s, is more than a third of 8760h0m0s",
 			},
@@ -76,12 +76,53 @@ func TestSigner(t *testing.T) {
 		"just not doubtful": {change: func(s *v1alpha1.SignerSpec) {
 			s.Limits.MaxDuration, s.Backends[0].CA.Managed.RootDuration = hours(2920), hours(8760)
 		}},
+		"no usage": {
+			change:   func(s *v1alpha1.SignerSpec) { s.Limits.Usages = nil },
+			warnings: []string{"spec.limits.usages: is empty, and every request asks for a usage: nothing is signed"},
+		},
+		"public roots for servers": {change: func(s *v1alpha1.SignerSpec) { s.TrustBundle.PublicRoots = true }},
+		"public roots for clients": {
+			change:   func(s *v1alpha1.SignerSpec) { public(s, "server auth", "client auth") },
+			warnings: []string{"spec.trustBundle.publicRoots: servers that take this bundle for the roots of their clients let in whoever has a certificate of a public CA: leave it out"},
+		},
+		"public roots for everything": {
+			change:   func(s *v1alpha1.SignerSpec) { public(s, "any") },
+			warnings: []string{`spec.limits.usages: a certificate with the usage "any"`, "spec.trustBundle.publicRoots: servers that take"},
+		},
+		"kubelets": {change: func(s *v1alpha1.SignerSpec) { forKubelets(s, "server auth"); s.Limits.MaxDuration = hours(1) }},
+		"kubelets, and too short": {
+			change: func(s *v1alpha1.SignerSpec) {
+				forKubelets(s, "server auth")
+				s.Limits.MaxDuration.Duration = time.Hour - time.Second
+			},
+			warnings: []string{"spec.podCertificates: kubelets take nothing shorter than 1h0m0s, and spec.limits.maxDuration is 59m59s: what they ask for waits"},
+		},
+		"kubelets, and more than is signed": {
+			change:   func(s *v1alpha1.SignerSpec) { forKubelets(s, "server auth", "client auth") },
+			warnings: []string{`spec.podCertificates.usages[1]: spec.limits.usages lacks "client auth": what kubelets ask for fails, unless the pod asks for other usages`},
+		},
+		"kubelets, and nobody to sign": {
+			change: func(s *v1alpha1.SignerSpec) {
+				forKubelets(s, "server auth")
+				s.Backends[0].CA, s.Backends[0].Vault = nil, &v1alpha1.Vault{}
+			},
+			causes:   []string{"* spec.backends[0]: "}, // the test has no backend but ca
+			warnings: []string{"spec.podCertificates: no backend signs for kubelets, which ca does: what they ask for waits"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHook(t, nil, newSigner("older", "example.com/taken", nil), newSigner("other", "example.com/other", nil))
 			h.assert(h.send(SignersPath, nil, newSigner("new", "example.com/new", test.change)), test.causes, test.warnings)
 		})
 	}
+}
+
+func public(s *v1alpha1.SignerSpec, usages ...certificatesv1.KeyUsage) {
+	s.TrustBundle.PublicRoots, s.Limits.Usages = true, usages
+}
+
+func forKubelets(s *v1alpha1.SignerSpec, usages ...certificatesv1.KeyUsage) {
+	s.PodCertificates = &v1alpha1.PodCertificates{Usages: usages}
 }
 
 // An update is judged by what it changes, and never by what it cannot help.

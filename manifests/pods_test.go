@@ -15,9 +15,9 @@ import (
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/trust/distribution"
-	"github.com/certwright/certwright/webhook"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
+	"github.com/certwright/certwright/webhook/mutation"
 )
 
 const podSigner = "example.com/internal"
@@ -36,11 +36,11 @@ func asking(annotations map[string]string) *corev1.Pod {
 // seen is what the webhook makes of a pod, in a cluster whose kubelets can do everything.
 func seen(t *testing.T, pod *corev1.Pod, bundles distribution.Way) *corev1.Pod {
 	t.Helper()
-	mutator := webhook.Mutator{
+	mutator := mutation.Mutator{
 		AgentImage: "agent", TrustDomain: "cluster.local", ClusterDomain: "cluster.local", Trust: bundles,
 		PodCertificates: ability.PodCertificates{Version: "v1", EveryKubelet: true},
 	}
-	facts := webhook.Facts{Namespace: "shop", Signer: &v1alpha1.Signer{Spec: v1alpha1.SignerSpec{
+	facts := mutation.Facts{Namespace: "shop", Signer: &v1alpha1.Signer{Spec: v1alpha1.SignerSpec{
 		SignerName: podSigner, PodCertificates: &v1alpha1.PodCertificates{}, Backends: []v1alpha1.Backend{{CA: &v1alpha1.CA{}}},
 	}}}
 	if err := mutator.Mutate(pod, facts); err != nil {

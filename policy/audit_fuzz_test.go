@@ -158,7 +158,7 @@ func FuzzPolicies(f *testing.F) {
 		req.Duration = time.Duration(s.pick(3)) * time.Hour
 
 		decision := Decide(req, facts, policies)
-		if got := NewSet(policies).Decide(req, facts); !reflect.DeepEqual(got, decision) {
+		if got := NewSet(req.SignerName, policies).Decide(req, facts); !reflect.DeepEqual(got, decision) {
 			t.Errorf("the set decides %+v, without one it is %+v", got, decision)
 		}
 		checkExplanation(t, decision, Explain(req, facts, policies), policies)

@@ -108,7 +108,7 @@ func BenchmarkSet(b *testing.B) {
 			}
 			policies = append(policies, named(b, namespace, workloads, func(s *v1alpha1.CertificatePolicySpec) { s.Requesters.NamespaceSelector = pinned(namespace) }))
 		}
-		set := NewSet(policies)
+		set := NewSet(signerName, policies)
 		b.Run(fmt.Sprintf("%d policies", n), func(b *testing.B) {
 			req, facts := podRequest(b), plainFacts()
 			b.ReportAllocs()

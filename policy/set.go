@@ -13,17 +13,13 @@ import (
 	"github.com/certwright/certwright/csr"
 )
 
-// Set is policies with an index, so that a decision looks only at those that may select the request. It is safe for
-// concurrent use, as it never changes.
+// Set is the policies for one signerName with an index, so that a decision looks only at those that may select the request. It is
+// safe for concurrent use, as it never changes.
 type Set struct {
-	policies []*Policy
-	signers  map[string]*signerIndex
-}
-
-// signerIndex says which policies of a set, by position, may select whom for one signerName.
-type signerIndex struct {
-	users  map[string][]int
-	groups map[string][]int
+	signerName string
+	policies   []*Policy
+	// users and groups say which policies, by position, may select whom.
+	users, groups map[string][]int
 	// namespaces has the policies for service accounts of namespaces with one of these labels, such as the one that Kubernetes
 	// gives every namespace with its name.
 	namespaces map[label][]int
@@ -33,38 +29,35 @@ type signerIndex struct {
 
 type label struct{ key, value string }
 
-// NewSet returns the set of these policies.
-func NewSet(policies []*Policy) *Set {
-	s := &Set{policies: slices.Clone(policies), signers: map[string]*signerIndex{}}
-	for i, p := range s.policies {
-		for _, name := range p.signerNames {
-			x := s.signers[name]
-			if x == nil {
-				x = &signerIndex{users: map[string][]int{}, groups: map[string][]int{}, namespaces: map[label][]int{}}
-				s.signers[name] = x
-			}
-			x.add(i, &p.requesters)
+// NewSet returns the set of those of these policies that speak of the signerName.
+func NewSet(signerName string, policies []*Policy) *Set {
+	s := &Set{signerName: signerName, users: map[string][]int{}, groups: map[string][]int{}, namespaces: map[label][]int{}}
+	for _, p := range policies {
+		if p.SpeaksOf(signerName) {
+			s.add(p)
 		}
 	}
 	return s
 }
 
-func (x *signerIndex) add(i int, r *requesters) {
+func (s *Set) add(p *Policy) {
+	i, r := len(s.policies), &p.requesters
+	s.policies = append(s.policies, p)
 	for _, user := range r.users {
-		x.users[user] = append(x.users[user], i)
+		s.users[user] = append(s.users[user], i)
 	}
 	for _, group := range r.groups {
-		x.groups[group] = append(x.groups[group], i)
+		s.groups[group] = append(s.groups[group], i)
 	}
 	if r.namespaces == nil || len(r.serviceAccounts) == 0 {
 		return
 	}
 	pinned := pinnedLabels(r.namespaces)
 	if len(pinned) == 0 {
-		x.anywhere = append(x.anywhere, i)
+		s.anywhere = append(s.anywhere, i)
 	}
 	for _, l := range pinned {
-		x.namespaces[l] = append(x.namespaces[l], i)
+		s.namespaces[l] = append(s.namespaces[l], i)
 	}
 }
 
@@ -86,19 +79,18 @@ func pinnedLabels(selector labels.Selector) []label {
 
 // Decide decides about a request as the function Decide does with all policies of the set.
 func (s *Set) Decide(req csr.Request, facts Facts) Decision {
-	x := s.signers[req.SignerName]
-	if x == nil {
+	if req.SignerName != s.signerName {
 		return Decision{}
 	}
-	candidates := slices.Clone(x.users[req.Requester.Username])
+	candidates := slices.Clone(s.users[req.Requester.Username])
 	for _, group := range req.Requester.Groups {
-		candidates = append(candidates, x.groups[group]...)
+		candidates = append(candidates, s.groups[group]...)
 	}
 	if facts.Namespace != nil {
 		for key, value := range facts.Namespace.Labels {
-			candidates = append(candidates, x.namespaces[label{key, value}]...)
+			candidates = append(candidates, s.namespaces[label{key, value}]...)
 		}
-		candidates = append(candidates, x.anywhere...)
+		candidates = append(candidates, s.anywhere...)
 	}
 	slices.Sort(candidates)
 	candidates = slices.Compact(candidates)

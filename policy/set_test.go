@@ -65,7 +65,7 @@ func TestSetLooksOnlyAtCandidates(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			p := named(t, "p", func(s *v1alpha1.CertificatePolicySpec) { s.Requesters = c.requesters })
-			x := NewSet([]*Policy{p}).signers[signerName]
+			x := NewSet(signerName, []*Policy{p})
 			var got []string
 			for user := range x.users {
 				got = append(got, "user "+user)
@@ -88,15 +88,18 @@ func TestSetLooksOnlyAtCandidates(t *testing.T) {
 
 func TestSetNeverChanges(t *testing.T) {
 	policies := []*Policy{named(t, "a"), named(t, "b", forNobody)}
-	s := NewSet(policies)
+	s := NewSet(signerName, policies)
 	policies[0] = policies[1]
 	for range 2 {
 		if d := s.Decide(plainRequest(), plainFacts()); d.Policy != "a" {
 			t.Errorf("got %+v", d)
 		}
 	}
-	if d := NewSet(nil).Decide(plainRequest(), plainFacts()); !reflect.DeepEqual(d, Decision{}) {
+	if d := NewSet(signerName, nil).Decide(plainRequest(), plainFacts()); !reflect.DeepEqual(d, Decision{}) {
 		t.Errorf("an empty set decides %+v", d)
+	}
+	if d := NewSet("example.com/other", []*Policy{named(t, "a")}).Decide(plainRequest(), plainFacts()); !reflect.DeepEqual(d, Decision{}) {
+		t.Errorf("the set of another signerName decides %+v", d)
 	}
 }
 
@@ -153,7 +156,7 @@ func TestSetDecidesAsDecide(t *testing.T) {
 				f.Namespace.Labels = nil
 			}
 		})
-		want, got := Decide(req, facts, policies), NewSet(policies).Decide(req, facts)
+		want, got := Decide(req, facts, policies), NewSet(req.SignerName, policies).Decide(req, facts)
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("the set decides %+v, without one it is %+v", got, want)
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/webhook/gate"
+	"github.com/certwright/certwright/webhook/mutation"
 	"github.com/certwright/certwright/webhook/servingcert"
 )
 
@@ -54,7 +55,7 @@ const drain = 10 * time.Second
 
 // Options say how to run the webhook.
 type Options struct {
-	Mutator Mutator
+	Mutator mutation.Mutator
 	// Namespace of the Service and of the Secret. Required.
 	Namespace string
 	// Host and Port to listen on; all addresses and DefaultPort if left out.
@@ -76,7 +77,7 @@ type Options struct {
 // own serving certificate. All replicas are active; there is no leader.
 type Server struct {
 	manager manager.Manager
-	handler *Handler
+	handler *mutation.Handler
 	gate    *gate.Gate
 	clock   clock.Clock
 }
@@ -96,7 +97,7 @@ func New(cfg *rest.Config, opts Options) (*Server, error) {
 	// fairness: a limit of ours would only time pods out.
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
-	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return boundedAnswers{rt} })
+	cfg.Wrap(mutation.BoundAnswers)
 
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, admissionregistrationv1.AddToScheme, v1alpha1.AddToScheme} {
@@ -117,7 +118,7 @@ func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server,
 		Configuration: ConfigurationName,
 		DNSName:       ServiceName + "." + opts.Namespace + ".svc",
 	})
-	handler, err := NewHandler(opts.Mutator, uncached, opts.Clock, opts.Registerer)
+	handler, err := mutation.NewHandler(opts.Mutator, uncached, opts.Clock, opts.Registerer)
 	if err != nil {
 		return nil, err
 	}
@@ -144,10 +145,10 @@ func newServer(cfg *rest.Config, uncached client.Client, opts Options) (*Server,
 }
 
 func (s *Server) register(path string, handler admission.Handler, gate func(http.Handler) http.Handler) {
-	s.manager.GetWebhookServer().Register(path, gate(&admission.Webhook{Handler: handler, LogConstructor: requestLogger}))
+	s.manager.GetWebhookServer().Register(path, gate(&admission.Webhook{Handler: handler, LogConstructor: mutation.RequestLogger}))
 }
 
-// SetPodCertificates is Handler.SetPodCertificates.
+// SetPodCertificates is mutation.Handler.SetPodCertificates.
 func (s *Server) SetPodCertificates(can ability.PodCertificates) { s.handler.SetPodCertificates(can) }
 
 // Run serves until the context ends, and a little longer: until nobody calls any
@@ -192,13 +193,3 @@ func (r runnable) Start(ctx context.Context) error { return r.keeper.Run(ctx) }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (runnable) NeedLeaderElection() bool { return false }
-
-// requestLogger names the request and the pod it is about, and nothing in it.
-// Without a request, controller-runtime logs errors, and in debug mode the text of
-// each answer, which may quote the pod: a level that nobody reaches keeps it out.
-func requestLogger(base logr.Logger, req *admission.Request) logr.Logger {
-	if req == nil {
-		return base.V(100)
-	}
-	return base.WithValues("namespace", req.Namespace, "pod", req.Name, "requestID", req.UID)
-}

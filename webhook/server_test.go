@@ -34,7 +34,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/certwright/certwright/trust/distribution"
+	"github.com/certwright/certwright/webhook/mutation"
 )
+
+var testMutator = mutation.Mutator{
+	AgentImage: "certwright/certwright-agent:v1", TrustDomain: "cluster.local", ClusterDomain: "cluster.local", Trust: distribution.ClusterTrustBundle,
+}
 
 // freePorts finds ports that nobody uses.
 func freePorts(t *testing.T, n int) []int {
@@ -170,11 +177,16 @@ func admit(apiServer *http.Client, review []byte) error {
 	return call(apiServer, Path, review, `"patchType":"JSONPatch"`)
 }
 
+// review is the request for a pod that asks for a certificate.
 func review(t *testing.T) []byte {
 	t.Helper()
+	const pod = `{"apiVersion":"v1","kind":"Pod","metadata":{"annotations":{"certwright.dev/auto-tls":"example.com/internal"}},"spec":{"containers":[{"name":"web"}]}}`
 	body, err := json.Marshal(admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
-		Request:  request(encodePod(t, newPod())),
+		Request: &admissionv1.AdmissionRequest{
+			UID: "4711", Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"}, Namespace: "shop",
+			Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: []byte(pod)},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

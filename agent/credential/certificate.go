@@ -47,8 +47,20 @@ func (p *Pair) ValidAt(t time.Time) bool {
 	return t.Before(p.Leaf().NotAfter) && !t.Add(clockSkew).Before(p.Leaf().NotBefore)
 }
 
-// Check verifies that the leaf belongs to the key, carries every name and is valid at t.
+// Check verifies what Answers does, and that the leaf is valid at t.
 func (p *Pair) Check(n Names, t time.Time) error {
+	if err := p.Answers(n); err != nil {
+		return err
+	}
+	if leaf := p.Leaf(); !p.ValidAt(t) {
+		return fmt.Errorf("the certificate is valid from %s to %s, now is %s",
+			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339), t.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Answers verifies that the leaf belongs to the key and carries every name.
+func (p *Pair) Answers(n Names) error {
 	leaf := p.Leaf()
 	public, ok := p.Key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(leaf.PublicKey) {
@@ -56,10 +68,6 @@ func (p *Pair) Check(n Names, t time.Time) error {
 	}
 	if missing := n.MissingFrom(leaf); len(missing) > 0 {
 		return fmt.Errorf("the certificate lacks requested names: %s", strings.Join(missing, ", "))
-	}
-	if !p.ValidAt(t) {
-		return fmt.Errorf("the certificate is valid from %s to %s, now is %s",
-			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339), t.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

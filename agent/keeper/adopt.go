@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/certwright/certwright/agent/credential"
+	"github.com/certwright/certwright/agent/files"
 )
 
 // adopt takes up what an earlier run left, if it answers the Config.
@@ -22,44 +23,52 @@ func (m *Manager) adopt() {
 		m.log.Warn("making a new request: " + err.Error())
 		m.requester.Forget()
 	case open == nil:
-	case m.current != nil && credential.SameKey(m.current.Key, open.Signer()): // ended between writing the pair and forgetting its request
+	case m.written.pair != nil && credential.SameKey(m.written.pair.Key, open.Signer()): // ended between writing the pair and forgetting its request
 		m.requester.Forget()
 	default:
 		m.open = open
 	}
 }
 
+// adoptFiles takes up what is on disk. A pair that has expired is good for nothing but
+// to be kept until there is another.
 func (m *Manager) adoptFiles() {
-	files, err := m.store.Load()
+	rendered, err := m.store.Load()
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	var contents *Contents
+	var held *files.Set
 	if err == nil {
-		contents, err = parseContents(files)
+		held, err = files.Parse(rendered)
 	}
 	now := m.clock.Now()
 	switch {
 	case err != nil:
-	case contents.Fingerprint != m.fingerprint || (contents.Pair == nil) != m.config.TrustOnly:
+	case held.Fingerprint != m.fingerprint || (held.Pair == nil) != m.config.TrustOnly:
 		err = errors.New("they answer another configuration")
-	case contents.Pair != nil:
-		err = contents.Pair.Check(m.names, now)
+	case held.Pair != nil:
+		err = held.Pair.Answers(m.names)
 	}
 	if err != nil {
 		m.log.Warn("the files on disk cannot be used, replacing them", "reason", err.Error())
 		return
 	}
-	m.password = contents.Password
-	m.trust.adopt(contents.Bundle)
-	if contents.complete(m.config) { // else the first look at the bundle writes what is missing
-		m.onDisk = contents.Bundle
+	m.password = held.Password
+	m.trust.adopt(held.Bundle)
+	m.written.pair = held.Pair
+	if held.Complete(m.config) { // else the first look at the bundle writes what is missing
+		m.written.bundle = held.Bundle
 	}
-	if m.current = contents.Pair; m.current == nil {
+	if held.Pair == nil {
 		m.log.Info("taking up the trust bundle on disk")
 		return
 	}
+	if err := held.Pair.Check(m.names, now); err != nil {
+		m.log.Warn("keeping the files on disk until there is a new key pair: " + err.Error())
+		return
+	}
+	m.current = held.Pair
 	m.metrics.SetNotAfter(m.current.Leaf().NotAfter)
-	m.plan(now)
-	m.log.Info("taking up the key pair on disk", "signer", m.config.SignerName, "expires", timestamp(m.current.Leaf().NotAfter), "renewal", timestamp(m.schedule.normal))
+	m.schedule.Adopt(m.current, m.trust.own(), now)
+	m.log.Info("taking up the key pair on disk", "signer", m.config.SignerName, "expires", timestamp(m.current.Leaf().NotAfter), "renewal", timestamp(m.schedule.Normal()))
 }

@@ -7,12 +7,19 @@ import (
 	"context"
 	"time"
 
+	"github.com/certwright/certwright/agent/credential"
 	"github.com/certwright/certwright/agent/request"
 )
 
+// result is what came of a request.
+type result struct {
+	pair *credential.Pair
+	err  error
+}
+
 // wanted reports whether a new pair is.
 func (m *Manager) wanted(now time.Time) bool {
-	return !m.config.TrustOnly && (m.current == nil || m.open != nil || m.schedule.due(now))
+	return !m.config.TrustOnly && (m.current == nil || m.open != nil || m.schedule.Due(now))
 }
 
 // request starts a request when one is wanted and none is under way.
@@ -25,7 +32,7 @@ func (m *Manager) request(ctx context.Context, now time.Time) {
 	r := m.requester
 	if m.current != nil { // whoever reads of trouble with a renewal sees how urgent it is
 		r = r.WithLog(m.log.With("keepingUntil", timestamp(m.current.Leaf().NotAfter)))
-		if _, reason := m.schedule.next(); m.schedule.due(now) {
+		if _, reason := m.schedule.Next(); m.schedule.Due(now) {
 			m.log.Info("renewing the certificate", "because", reason)
 		}
 	}

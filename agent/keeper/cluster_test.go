@@ -29,6 +29,7 @@ import (
 	"github.com/certwright/certwright/agent/agenttest"
 	"github.com/certwright/certwright/agent/apiserver"
 	"github.com/certwright/certwright/agent/credential"
+	"github.com/certwright/certwright/agent/files"
 	"github.com/certwright/certwright/agent/store"
 )
 
@@ -233,7 +234,7 @@ func (c *cluster) startAt(config agent.Config, at clock.Clock) *agentRun {
 }
 
 // after lets time pass and then returns what is on disk, or nil.
-func (r *agentRun) after(d time.Duration) *Contents {
+func (r *agentRun) after(d time.Duration) *files.Set {
 	r.t.Helper()
 	time.Sleep(d) // the bubble's clock: returns at once when all is idle
 	synctest.Wait()
@@ -241,16 +242,16 @@ func (r *agentRun) after(d time.Duration) *Contents {
 }
 
 // load reads the directory; nil when there is nothing to be read.
-func load(dir string) *Contents {
-	files, err := store.New(dir).Load()
+func load(dir string) *files.Set {
+	rendered, err := store.New(dir).Load()
 	if err != nil {
 		return nil
 	}
-	contents, err := parseContents(files)
+	set, err := files.Parse(rendered)
 	if err != nil {
 		return nil
 	}
-	return contents
+	return set
 }
 
 // result returns what Run returned, which must have happened by now.

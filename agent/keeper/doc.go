@@ -13,7 +13,11 @@
 //     any point leaves the previous contents or the next, never a mixture.
 //   - Good is never replaced by broken: a certificate is written only when it
 //     belongs to the key, carries every requested name, is valid now and leads to
-//     the trust bundle; a trust bundle only when it parses and can anchor a chain.
+//     the trust bundle beside it; a trust bundle only when it parses and can anchor
+//     a chain.
+//   - A new trust bundle waits for nothing but the first key pair: it is written
+//     beside the pair that is there, even one that it does not trust or that has
+//     expired.
 //   - Trouble is retried with backoff for as long as it lasts. Only a verdict
 //     (denied, failed, unusable certificate) ends Run, and only when there is no
 //     valid pair left to keep.

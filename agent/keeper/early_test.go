@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
-	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -20,66 +19,6 @@ import (
 	"github.com/certwright/certwright/agent/apiserver"
 	"github.com/certwright/certwright/agent/credential"
 )
-
-// TestThousandPodsRenewApart prints when 1,000 pods whose certificates were issued
-// at once renew them.
-func TestThousandPodsRenewApart(t *testing.T) {
-	const pods, lifetime = 1000, 24 * time.Hour
-	pair := pair(t, agenttest.NewAuthority(t, "ca"), credential.Names{DNS: []string{"a"}}, lifetime)
-	random := rand.New(rand.NewPCG(1, 2))
-	m := &Manager{jitter: random.Float64, current: pair, trust: followFiles([]string{"/none"})}
-	slots := make(map[int]int)
-	busiest := make(map[time.Time]int)
-	for range pods {
-		m.plan(time.Now())
-		at, _ := m.schedule.next()
-		share := float64(at.Sub(pair.Leaf().NotBefore)) / float64(pair.Leaf().NotAfter.Sub(pair.Leaf().NotBefore))
-		slots[int(share*100/0.5)]++ // half a percent of the lifetime each
-		busiest[at.Truncate(time.Minute)]++
-	}
-	for slot := 120; slot < 150; slot++ {
-		if n := slots[slot]; n > 0 {
-			t.Logf("%4.1f %% of life: %3d %s", float64(slot)/2, n, strings.Repeat("#", n/5))
-		}
-	}
-	most := 0
-	for _, n := range busiest {
-		most = max(most, n)
-	}
-	t.Logf("in the busiest minute: %d of %d", most, pods)
-	if most > 30 {
-		t.Errorf("%d of %d pods renew in one minute, want at most 30", most, pods)
-	}
-	if len(slots) < 13 {
-		t.Errorf("renewals in %d half percents of the lifetime, want all 14 between 63.3 and 70", len(slots))
-	}
-}
-
-// When an anchor is withdrawn from all pods at once, they do not come in one second.
-func TestEmergencyIsSpread(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		old, next := agenttest.NewAuthority(t, "old"), agenttest.NewAuthority(t, "next")
-		random := rand.New(rand.NewPCG(3, 4))
-		seconds := make(map[int]int)
-		for range 1000 {
-			m := &Manager{jitter: random.Float64, trust: followFiles([]string{"/none"})}
-			m.current = pair(t, old, credential.Names{DNS: []string{"a"}}, time.Hour)
-			m.trust.adopt(agenttest.Must(credential.ParseBundle(next.Bundle(), time.Now()))(t))
-			m.plan(time.Now())
-			at, reason := m.schedule.next()
-			if !strings.Contains(reason, "does not lead") {
-				t.Fatalf("renewed because %s", reason)
-			}
-			seconds[int(time.Until(at)/time.Second)]++
-		}
-		for second := range 10 {
-			t.Logf("second %2d: %3d", second, seconds[second])
-			if n := seconds[second]; n < 50 || n > 150 {
-				t.Errorf("%d of 1000 in second %d, want about 100", n, second)
-			}
-		}
-	})
-}
 
 func TestRenewFile(t *testing.T) {
 	now := func(add time.Duration) func() string {

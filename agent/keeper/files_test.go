@@ -5,11 +5,7 @@ package keeper
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +18,7 @@ import (
 	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/agent/agenttest"
 	"github.com/certwright/certwright/agent/credential"
-	"github.com/certwright/certwright/agent/store"
+	"github.com/certwright/certwright/agent/files"
 )
 
 // visible are the names in the directory that programs list.
@@ -140,23 +136,23 @@ func TestKeystoresOpenWithTheirPassword(t *testing.T) {
 		config.Formats = []string{agent.FormatPKCS12, agent.FormatJKS, agent.FormatPEM}
 		run := c.start(config)
 		run.after(time.Second)
-		password := string(run.file(PasswordFile))
+		password := string(run.file(files.Password))
 		if len(password) != 32 {
 			t.Errorf("password of %d characters", len(password))
 		}
 		for range 2 {
 			for store, want := range map[string]string{"keystore.p12": "BEGIN PRIVATE KEY", "truststore.p12": "BEGIN CERTIFICATE"} {
 				out, err := exec.Command("openssl", "pkcs12", "-nodes", "-in", filepath.Join(config.Directory, store),
-					"-passin", "file:"+filepath.Join(config.Directory, PasswordFile)).CombinedOutput()
+					"-passin", "file:"+filepath.Join(config.Directory, files.Password)).CombinedOutput()
 				if err != nil || !strings.Contains(string(out), want) {
 					t.Errorf("%s: %v\n%s", store, err, out)
 				}
 			}
-			combined := filepath.Join(config.Directory, CombinedFile)
+			combined := filepath.Join(config.Directory, files.Combined)
 			if _, err := tls.LoadX509KeyPair(combined, combined); err != nil {
 				t.Errorf("combined: %v", err)
 			}
-			if !bytes.HasPrefix(run.file(CombinedFile), []byte("-----BEGIN PRIVATE KEY")) {
+			if !bytes.HasPrefix(run.file(files.Combined), []byte("-----BEGIN PRIVATE KEY")) {
 				t.Error("the key does not come first")
 			}
 			run.after(17 * time.Hour)
@@ -164,13 +160,13 @@ func TestKeystoresOpenWithTheirPassword(t *testing.T) {
 		if n := c.count("POST"); n != 3 {
 			t.Errorf("%d requests, want 3", n)
 		}
-		if again := string(run.file(PasswordFile)); again != password {
+		if again := string(run.file(files.Password)); again != password {
 			t.Error("the password changed with the renewal")
 		}
 		run.stop()
 		later := c.start(config)
 		later.after(17 * time.Hour)
-		if again := string(later.file(PasswordFile)); again != password {
+		if again := string(later.file(files.Password)); again != password {
 			t.Error("the password changed with the restart")
 		}
 		if strings.Contains(run.log.String()+later.log.String(), password) {
@@ -238,7 +234,7 @@ func TestPublicRootsFollowTheAnchors(t *testing.T) {
 		config.PublicRoots = true
 		run := c.start(config)
 		run.after(time.Second)
-		certs := agenttest.Must(credential.ParseCertificates(run.file(PublicFile), credential.MaxBundleBytes))(t)
+		certs := agenttest.Must(credential.ParseCertificates(run.file(files.Public), credential.MaxBundleBytes))(t)
 		if !certs[0].Equal(c.ca.Root) || len(certs) < 100 {
 			t.Errorf("%d certificates, want the anchor and more than 100 public roots behind it", len(certs))
 		}
@@ -333,123 +329,4 @@ func TestHugeBundleIsRefused(t *testing.T) {
 		}
 		run.wantLog("more than 4194304 bytes of PEM")
 	})
-}
-
-// Several bundles, none too large by itself, could fill the volume together.
-func TestHugeBundlesTogetherAreRefused(t *testing.T) {
-	big := func(i int) trustFile {
-		cert := *agenttest.NewAuthority(t, "x").Root
-		cert.Raw = bytes.Repeat([]byte{byte(i)}, credential.MaxBundleBytes/2)
-		return trustFile{good: &credential.Bundle{Certs: []*x509.Certificate{&cert}}}
-	}
-	files := trustFiles{files: []trustFile{big(1), big(2)}}
-	if err := files.merge(); err != nil || len(files.all.Certs) != 2 {
-		t.Errorf("2 halves: %v", err)
-	}
-	before := files.all
-	files.files = append(files.files, big(3))
-	if err := files.merge(); err == nil || !strings.Contains(err.Error(), "at most 4194304 are allowed") || files.all != before {
-		t.Errorf("3 halves: %v", err)
-	}
-}
-
-// What is wrong with the files together is said for as long as it is.
-func TestHugeBundlesTogetherAreRefusedAgain(t *testing.T) {
-	dir := t.TempDir()
-	small := agenttest.NewAuthority(t, "small").Bundle()
-	huge := *agenttest.NewAuthority(t, "huge").Root
-	huge.Raw = bytes.Repeat([]byte{1}, credential.MaxBundleBytes)
-	files := followFiles([]string{filepath.Join(dir, "huge"), filepath.Join(dir, "small")})
-	files.files[0].good, files.files[0].raw = &credential.Bundle{Certs: []*x509.Certificate{&huge}}, []byte("huge")
-	for name, text := range map[string][]byte{"huge": []byte("huge"), "small": small} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for look := range 3 {
-		if err := files.read(time.Now()); err == nil || !strings.Contains(err.Error(), "the trust bundles together hold") {
-			t.Errorf("look %d: %v", look+1, err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "huge"), agenttest.NewAuthority(t, "other").Bundle(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := files.read(time.Now()); err != nil || files.all == nil || len(files.all.Certs) != 2 {
-		t.Errorf("when they fit: %v", err)
-	}
-}
-
-// A password that somebody else put there is not used.
-func TestTamperedPasswordIsReplaced(t *testing.T) {
-	for _, planted := range []string{"", "x", "changeit", strings.Repeat("g", 32), strings.Repeat("a", 1<<20)} {
-		files := map[string][]byte{BundleFile: agenttest.NewAuthority(t, "ca").Bundle(), PasswordFile: []byte(planted)}
-		if got := agenttest.Must(parseContents(files))(t).Password; got != "" {
-			t.Errorf("took up the password %.40q", got)
-		}
-	}
-	if password := newPassword(); !validPassword(password) || password == newPassword() {
-		t.Errorf("made the password %q", password)
-	}
-}
-
-// All keys that can be asked for fit all formats.
-func TestEveryKeyInEveryFormat(t *testing.T) {
-	a := agenttest.NewAuthority(t, "ca")
-	config := agent.Config{Formats: []string{agent.FormatPKCS12, agent.FormatJKS, agent.FormatPEM}, PublicRoots: true}
-	for _, algorithm := range credential.KeyAlgorithms() {
-		t.Run(algorithm, func(t *testing.T) {
-			key := agenttest.Must(credential.GenerateKey(algorithm))(t)
-			issued := agenttest.Must(a.Sign(agenttest.Must(credential.RequestPEM(key, credential.Names{DNS: []string{"a"}}))(t), time.Hour, nil))(t)
-			contents := &Contents{
-				Pair:   &credential.Pair{Chain: agenttest.Must(credential.ParseChain(issued))(t), Key: key, Renew: time.Unix(1e9, 0)},
-				Bundle: agenttest.Must(credential.ParseBundle(a.Bundle(), time.Now()))(t), Fingerprint: "f", Password: newPassword(),
-			}
-			directory := store.New(t.TempDir())
-			if err := directory.Write(agenttest.Must(contents.files(config))(t), time.Now()); err != nil {
-				t.Fatal(err)
-			}
-			got := agenttest.Must(parseContents(agenttest.Must(directory.Load())(t)))(t)
-			if !credential.SameKey(got.Pair.Key, key) || got.Password != contents.Password || !got.Pair.Renew.Equal(contents.Pair.Renew) || !got.complete(config) {
-				t.Errorf("read %+v", got)
-			}
-		})
-	}
-}
-
-// What a signer or a publisher of anchors puts into certificates must keep no
-// format from being written, or the valid pair would run out.
-func TestHostileChainsInEveryFormat(t *testing.T) {
-	subjects := map[string]pkix.Name{
-		"empty":              {},
-		"of control bytes":   {CommonName: "a\x00b\r\n/..\x1b[2J"},
-		"of 10 kB":           {CommonName: strings.Repeat("x", 10<<10)},
-		"like another alias": {CommonName: "1"},
-		"right to left":      {CommonName: "\u202egro.elpmaxe"},
-	}
-	for name, subject := range subjects {
-		t.Run(name, func(t *testing.T) {
-			key := agenttest.Must(credential.GenerateKey("ECDSA-P256"))(t)
-			certificate := func(serial int64) *x509.Certificate {
-				template := &x509.Certificate{
-					SerialNumber: big.NewInt(serial), Subject: subject, IsCA: true, BasicConstraintsValid: true,
-					NotBefore: time.Unix(0, 0), NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
-				}
-				return agenttest.Must(x509.ParseCertificate(agenttest.Must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)))(t)
-			}
-			contents := &Contents{Pair: &credential.Pair{Key: key}, Bundle: new(credential.Bundle), Password: newPassword()}
-			for i := range int64(16) { // 8 certificates, each twice, of one subject and one key
-				contents.Pair.Chain = append(contents.Pair.Chain, certificate(1+i/2))
-			}
-			contents.Bundle.Certs = contents.Pair.Chain
-			config := agent.Config{Formats: []string{agent.FormatPKCS12, agent.FormatJKS, agent.FormatPEM}}
-			directory := store.New(t.TempDir())
-			if err := directory.Write(agenttest.Must(contents.files(config))(t), time.Now()); err != nil {
-				t.Fatal(err)
-			}
-			got := agenttest.Must(parseContents(agenttest.Must(directory.Load())(t)))(t)
-			if !got.Pair.Leaf().Equal(contents.Pair.Leaf()) || len(got.Bundle.Certs) != 16 || !got.complete(config) {
-				t.Errorf("read %d anchors, files %q", len(got.Bundle.Certs), got.names)
-			}
-		})
-	}
 }

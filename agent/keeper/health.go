@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/agent/files"
 	"github.com/certwright/certwright/agent/store"
 )
 
@@ -28,27 +29,27 @@ func Health(config agent.Config, podIPs string, t time.Time) (string, error) {
 		}
 		return "", err
 	}
-	files, err := directory.Load()
+	rendered, err := directory.Load()
 	if errors.Is(err, fs.ErrNotExist) {
 		return fail(fmt.Errorf("no files in %s yet", config.Directory))
 	}
 	if err != nil {
 		return fail(err)
 	}
-	contents, err := parseContents(files)
+	held, err := files.Parse(rendered)
 	switch {
 	case err != nil:
 		return fail(err)
-	case contents.Fingerprint != config.Fingerprint(wanted) || !contents.complete(config):
+	case held.Fingerprint != config.Fingerprint(wanted) || !held.Complete(config):
 		return fail(fmt.Errorf("the files in %s answer another configuration", config.Directory))
-	case config.TrustOnly && contents.Bundle.Usable(t):
-		return fmt.Sprintf("%d trust anchors", len(contents.Bundle.Certs)), nil
+	case config.TrustOnly && held.Bundle.Usable(t):
+		return fmt.Sprintf("%d trust anchors", len(held.Bundle.Certs)), nil
 	case config.TrustOnly:
 		return fail(errors.New("no trust anchor is valid any more"))
 	}
-	if err := contents.Pair.Check(wanted, t); err != nil {
+	if err := held.Pair.Check(wanted, t); err != nil {
 		return fail(err)
 	}
-	left := contents.Pair.Leaf().NotAfter.Sub(t).Round(time.Second)
-	return fmt.Sprintf("valid for %s, until %s", left, timestamp(contents.Pair.Leaf().NotAfter)), nil
+	left := held.Pair.Leaf().NotAfter.Sub(t).Round(time.Second)
+	return fmt.Sprintf("valid for %s, until %s", left, timestamp(held.Pair.Leaf().NotAfter)), nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/agent/agenttest"
 	"github.com/certwright/certwright/agent/credential"
+	"github.com/certwright/certwright/agent/files"
 	"github.com/certwright/certwright/agent/store"
 )
 
@@ -18,24 +19,24 @@ func TestHealth(t *testing.T) {
 	config := agent.Config{SignerName: "example.com/x", DNSNames: []string{"cart.shop.svc"}}.WithDefaults()
 	n := agenttest.Must(config.Names(""))(t)
 	a := agenttest.NewAuthority(t, "ca")
-	good := &Contents{Pair: pair(t, a, n, time.Hour), Bundle: agenttest.Must(credential.ParseBundle(a.Bundle(), time.Now()))(t), Fingerprint: config.Fingerprint(n)}
+	good := &files.Set{Pair: pair(t, a, n, time.Hour), Bundle: agenttest.Must(credential.ParseBundle(a.Bundle(), time.Now()))(t), Fingerprint: config.Fingerprint(n)}
 	other := *good
 	other.Fingerprint = "other"
 	foreign := *good
 	foreign.Pair = &credential.Pair{Chain: good.Pair.Chain, Key: agenttest.Must(credential.GenerateKey("ECDSA-P256"))(t)}
 	for name, test := range map[string]struct {
-		contents      *Contents
+		held          *files.Set
 		status        string
 		at            time.Duration
 		line, problem string
 	}{
-		"good":             {contents: good, line: "valid for "},
+		"good":             {held: good, line: "valid for "},
 		"nothing yet":      {problem: "no files in"},
 		"with a status":    {status: "waiting for a person", problem: "yet; waiting for a person"},
-		"expired":          {contents: good, at: 2 * time.Hour, problem: "the certificate is valid from"},
-		"other config":     {contents: &other, problem: "answer another configuration"},
-		"key of another":   {contents: &foreign, problem: "another key"},
-		"status no matter": {contents: good, status: "renewal waits", line: "valid for "},
+		"expired":          {held: good, at: 2 * time.Hour, problem: "the certificate is valid from"},
+		"other config":     {held: &other, problem: "answer another configuration"},
+		"key of another":   {held: &foreign, problem: "another key"},
+		"status no matter": {held: good, status: "renewal waits", line: "valid for "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config.Directory = t.TempDir()
@@ -43,8 +44,8 @@ func TestHealth(t *testing.T) {
 			if err := directory.SetStatus(test.status); err != nil {
 				t.Fatal(err)
 			}
-			if test.contents != nil {
-				if err := directory.Write(agenttest.Must(test.contents.files(config))(t), time.Now()); err != nil {
+			if test.held != nil {
+				if err := directory.Write(agenttest.Must(test.held.Render(config))(t), time.Now()); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -15,14 +15,14 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/certwright/certwright/agent"
-	"github.com/certwright/certwright/agent/apiserver"
 	"github.com/certwright/certwright/agent/backoff"
 	"github.com/certwright/certwright/agent/credential"
+	"github.com/certwright/certwright/agent/files"
 	"github.com/certwright/certwright/agent/metrics"
 	"github.com/certwright/certwright/agent/reload"
+	"github.com/certwright/certwright/agent/renewal"
 	"github.com/certwright/certwright/agent/request"
 	"github.com/certwright/certwright/agent/store"
-	"github.com/certwright/certwright/excerpt"
 )
 
 const (
@@ -30,9 +30,6 @@ const (
 	// issued certificate waits for the trust bundle.
 	tick      = 5 * time.Second
 	quickTick = 500 * time.Millisecond
-	// distrustLimit is how long an issued certificate that does not lead to the
-	// trust bundle waits for the kubelet to bring a newer one.
-	distrustLimit = 10 * time.Minute
 	// After a refused renewal the next comes after renewBackoff, then twice as long, up to maxRenewBackoff.
 	renewBackoff    = time.Minute
 	maxRenewBackoff = 15 * time.Minute
@@ -60,14 +57,13 @@ type Manager struct {
 	told        Snapshot // what changed was called with
 
 	trust     trustFiles
-	current   *credential.Pair   // on disk and valid, or nil
-	onDisk    *credential.Bundle // as written beside current
+	written   written
+	current   *credential.Pair // written.pair while it is valid, else nil
 	password  string
-	schedule  schedule         // of current
-	asked     time.Time        // what the RenewFile said last
-	answered  time.Time        // start of the newest anchor that current need not follow
-	candidate *credential.Pair // issued, waiting for the bundle
-	heldSince time.Time        // when candidate was issued
+	schedule  *renewal.Schedule // of current
+	asked     time.Time         // what the RenewFile said last
+	candidate *credential.Pair  // issued, waiting for the bundle
+	heldSince time.Time         // when candidate was issued
 
 	open       *request.Ticket // a request of an earlier run to go on with
 	requesting bool
@@ -75,9 +71,10 @@ type Manager struct {
 	notBefore  time.Time // of the next request
 }
 
-type result struct {
-	pair *credential.Pair
-	err  error
+// written is what the directory holds.
+type written struct {
+	pair   *credential.Pair // may have expired: it is kept until there is another
+	bundle *credential.Bundle
 }
 
 // Options are what a Manager needs beside its Config.
@@ -103,21 +100,22 @@ func New(config agent.Config, o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := store.New(config.Directory, privateFiles(config)...)
+	directory := store.New(config.Directory, files.Private(config)...)
 	m := &Manager{
 		config: config, names: resolved, fingerprint: config.Fingerprint(resolved),
 		clock: o.Clock, jitter: o.Jitter, log: o.Log,
-		store:   files,
-		trust:   followFiles(config.TrustBundleFiles),
-		results: make(chan result, 1),
-		wait:    backoff.New(renewBackoff, maxRenewBackoff, o.Jitter),
-		metrics: new(metrics.Metrics),
-		started: o.Started,
-		changed: o.Changed,
+		store:    directory,
+		trust:    followFiles(config.TrustBundleFiles),
+		results:  make(chan result, 1),
+		wait:     backoff.New(renewBackoff, maxRenewBackoff, o.Jitter),
+		schedule: renewal.New(o.Jitter),
+		metrics:  new(metrics.Metrics),
+		started:  o.Started,
+		changed:  o.Changed,
 	}
 	m.notes = &notes{store: m.store, log: m.log, texts: make(map[string]string)}
 	m.requester = request.New(request.Options{
-		API: o.API, Journal: files, Clock: o.Clock, Jitter: o.Jitter, Log: o.Log,
+		API: o.API, Journal: directory, Clock: o.Clock, Jitter: o.Jitter, Log: o.Log,
 		SignerName: config.SignerName, KeyAlgorithm: config.KeyAlgorithm, Duration: time.Duration(config.Duration), Usages: config.Usages,
 		Names: resolved, Fingerprint: m.fingerprint,
 		Status: func(text string) bool { return m.notes.set(requestTopic, text) },
@@ -185,14 +183,16 @@ func (m *Manager) pause(ctx context.Context) error {
 // fresh reports whether the directory holds all that it should.
 func (m *Manager) fresh(now time.Time) bool {
 	if m.config.TrustOnly {
-		return m.onDisk != nil && m.onDisk.Equal(m.trust.all)
+		return m.written.bundle != nil && m.written.bundle.Equal(m.trust.all)
 	}
 	return m.current != nil && m.candidate == nil && !m.wanted(now)
 }
 
 // followBundle reads the trust bundle and, when it has changed and is good,
-// rewrites the directory with it. A certificate that no longer leads to it stays,
-// since peers may know other anchors, but is renewed soon.
+// rewrites the directory with it. The pair there stays as it is until there is
+// another: one that no longer leads to the bundle, since peers may know other
+// anchors, but it is renewed soon; and one that has expired, since the application
+// has to know whom to trust while it waits. The first bundle waits for the first pair.
 func (m *Manager) followBundle(now time.Time) {
 	own := m.trust.own()
 	if err := m.trust.read(now); err != nil {
@@ -205,92 +205,16 @@ func (m *Manager) followBundle(now time.Time) {
 		m.notes.set(bundleTopic, "")
 	}
 	if own != m.trust.own() {
-		m.watchAnchors(now)
+		m.schedule.Follow(m.trust.own(), now)
 	}
-	if m.current == nil && !m.config.TrustOnly || m.trust.all == nil || m.trust.all.Equal(m.onDisk) {
+	if m.written.pair == nil && !m.config.TrustOnly || m.trust.all == nil || m.trust.all.Equal(m.written.bundle) {
 		return
 	}
-	if m.write(m.current, now) {
-		m.log.Info("wrote the new trust bundle", "certificates", len(m.trust.all.Certs), "certificateTrusted", m.schedule.distrust.IsZero())
-	}
-}
-
-// install writes an issued pair as soon as it leads to the trust bundle.
-func (m *Manager) install(now time.Time) error {
-	pair := m.candidate
-	switch {
-	case pair == nil:
-		return nil
-	case !pair.ValidAt(now):
-		m.log.Warn("the issued certificate expired before it could be written, requesting another")
-		m.candidate = nil
-		m.requester.Forget()
-		return nil
-	case m.trust.own() == nil || m.trust.all == nil:
-		return nil
-	}
-	if err := pair.LeadsTo(m.trust.own(), now); err != nil {
-		m.say(distrustTopic, slog.LevelWarn, "holding the issued certificate back until the trust bundle changes: "+err.Error())
-		if now.Sub(m.heldSince) < distrustLimit {
-			return nil
+	if m.write(m.written.pair, now) {
+		log := m.log.With("certificates", len(m.trust.all.Certs))
+		if m.current != nil {
+			log = log.With("certificateTrusted", m.schedule.Trusted())
 		}
-		m.candidate = nil
-		m.requester.Forget()
-		m.notes.set(distrustTopic, "")
-		return m.refuse(now, &apiserver.RequestError{Name: pair.Request, Verdict: "Unusable", Reason: "Untrusted", Message: excerpt.Line(err.Error(), apiserver.MaxMessageBytes)})
-	}
-	if !m.write(pair, now) {
-		return nil
-	}
-	if !m.started.IsZero() {
-		m.log.Info("the certificate is in place", "after", m.clock.Since(m.started).Round(time.Millisecond), "waited", pair.Waited.Round(time.Millisecond))
-		m.started = time.Time{}
-	}
-	m.requester.Forget()
-	if m.current != nil {
-		m.metrics.Renewed()
-	}
-	m.metrics.SetNotAfter(pair.Leaf().NotAfter)
-	m.candidate, m.current = nil, pair
-	m.wait.Reset()
-	m.notes.set(distrustTopic, "")
-	m.answerAnchors()
-	m.plan(now)
-	// A CA near its end cuts certificates short: their share of the lifetime may have passed at once.
-	if soonest := now.Round(0).Add(pair.Leaf().NotAfter.Sub(now) / 3); m.schedule.normal.Before(soonest) {
-		m.schedule.normal = soonest
-	}
-	m.log.Info("wrote a new key pair", "signer", m.config.SignerName, "expires", timestamp(pair.Leaf().NotAfter), "renewal", timestamp(m.schedule.normal))
-	return nil
-}
-
-// write puts the pair and the last good bundle on disk and reports success.
-func (m *Manager) write(pair *credential.Pair, now time.Time) bool {
-	if m.password == "" {
-		m.password = newPassword()
-	}
-	contents := &Contents{Pair: pair, Bundle: m.trust.all, Fingerprint: m.fingerprint, Password: m.password}
-	files, err := contents.files(m.config)
-	first := m.store.Generation() == ""
-	if err == nil {
-		err = m.store.Write(files, now)
-	}
-	if err != nil {
-		m.say(writeTopic, slog.LevelError, fmt.Sprintf("trying again to write %s: %v", m.config.Directory, err))
-		return false
-	}
-	m.notes.set(writeTopic, "")
-	m.onDisk = m.trust.all
-	m.tellApplication(first)
-	return true
-}
-
-// expire gives up a pair that has expired. One that only seems not to have begun
-// is kept: the clock was set back.
-func (m *Manager) expire(now time.Time) {
-	if m.current != nil && !now.Before(m.current.Leaf().NotAfter) {
-		m.log.Error("the certificate on disk has expired and there is no other yet", "signer", m.config.SignerName, "expires", timestamp(m.current.Leaf().NotAfter))
-		m.current, m.schedule = nil, schedule{}
-		m.metrics.SetNotAfter(time.Time{})
+		log.Info("wrote the new trust bundle")
 	}
 }

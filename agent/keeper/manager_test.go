@@ -17,6 +17,7 @@ import (
 	"github.com/certwright/certwright/agent/agenttest"
 	"github.com/certwright/certwright/agent/apiserver"
 	"github.com/certwright/certwright/agent/credential"
+	"github.com/certwright/certwright/agent/files"
 )
 
 func TestRunIssuesRenewsAndStops(t *testing.T) {
@@ -96,9 +97,9 @@ func TestRestartReusesOnlyWhatAnswersTheConfig(t *testing.T) {
 		"other algorithm":    {change: func(c *agent.Config) { c.KeyAlgorithm = "Ed25519" }, posts: 2},
 		"other duration":     {change: func(c *agent.Config) { c.Duration = agent.Duration(time.Hour) }, posts: 2},
 		"order of usages":    {change: func(c *agent.Config) { c.Usages = []string{"server auth", "client auth", "digital signature"} }, posts: 1},
-		"broken key":         {spoil: KeyFile, posts: 2},
-		"broken certificate": {spoil: CertFile, posts: 2},
-		"broken bundle":      {spoil: BundleFile, posts: 2},
+		"broken key":         {spoil: files.Key, posts: 2},
+		"broken certificate": {spoil: files.Cert, posts: 2},
+		"broken bundle":      {spoil: files.Bundle, posts: 2},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {

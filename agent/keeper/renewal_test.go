@@ -16,24 +16,8 @@ import (
 	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/agent/agenttest"
 	"github.com/certwright/certwright/agent/apiserver"
-	"github.com/certwright/certwright/agent/credential"
 	"github.com/certwright/certwright/api/v1alpha1"
 )
-
-func TestRenewalIsSpread(t *testing.T) {
-	pair := pair(t, agenttest.NewAuthority(t, "ca"), credential.Names{DNS: []string{"a"}}, time.Hour)
-	start := pair.Leaf().NotBefore // 65 minutes in all, of which a third is 21m40s
-	for jitter, want := range map[float64]time.Duration{
-		0:   43*time.Minute + 20*time.Second - 130*time.Second,
-		0.5: 43*time.Minute + 20*time.Second,
-		1:   43*time.Minute + 20*time.Second + 130*time.Second,
-	} {
-		m := &Manager{jitter: func() float64 { return jitter }}
-		if got := m.renewal(pair).Sub(start); got != want {
-			t.Errorf("jitter %v: renewal after %v, want %v", jitter, got, want)
-		}
-	}
-}
 
 // The signer's advice can have a certificate renewed earlier and no more: whoever can annotate a request must neither keep the agent from
 // renewing in time, nor have it ask without end.

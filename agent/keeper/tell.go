@@ -21,8 +21,8 @@ const (
 	maxServePause = 30 * time.Second
 )
 
-// Snapshot is a key pair in use: what a program that is linked with the agent gets
-// to know.
+// Snapshot is the key pair and bundle in use: what a program that is linked with the
+// agent gets to know.
 type Snapshot struct {
 	Chain  []*x509.Certificate // leaf first, without the root
 	Key    crypto.Signer
@@ -84,16 +84,17 @@ func (m *Manager) remember(generation string) {
 	}
 }
 
-// announce passes on what is on disk when it is new. The bundle is that of the
-// signer alone: the anchors of others vouch for nobody in its trust domain.
+// announce passes on what is on disk when it is new, as in the files also beside a
+// pair that has expired. The bundle is that of the signer alone: the anchors of
+// others vouch for nobody in its trust domain.
 func (m *Manager) announce() {
-	own := m.trust.own()
-	if m.changed == nil || m.current == nil || own == nil {
+	pair, own := m.written.pair, m.trust.own()
+	if m.changed == nil || pair == nil || own == nil {
 		return
 	}
-	if slices.Equal(m.told.Chain, m.current.Chain) && slices.EqualFunc(m.told.Bundle, own.Certs, (*x509.Certificate).Equal) {
+	if slices.Equal(m.told.Chain, pair.Chain) && slices.EqualFunc(m.told.Bundle, own.Certs, (*x509.Certificate).Equal) {
 		return
 	}
-	m.told = Snapshot{Chain: slices.Clone(m.current.Chain), Key: m.current.Key, Bundle: slices.Clone(own.Certs)}
+	m.told = Snapshot{Chain: slices.Clone(pair.Chain), Key: pair.Key, Bundle: slices.Clone(own.Certs)}
 	m.changed(m.told)
 }

@@ -85,6 +85,15 @@ func TestChangedTellsEachPairAndBundleOnce(t *testing.T) {
 		if s := want(4, time.Minute, "a restart"); !slices.EqualFunc(s.Chain, told[2].Chain, (*x509.Certificate).Equal) {
 			t.Error("told another pair than that on disk")
 		}
+		// A bundle that comes when the pair has expired is told as it is written.
+		c.outage()
+		c.write("bundle", c.ca.Bundle())
+		want(5, time.Minute, "a bundle before the end")
+		want(5, 48*time.Hour, "the end of the pair")
+		c.write("bundle", slices.Concat(c.ca.Bundle(), agenttest.NewAuthority(t, "last").Bundle()))
+		if s := want(6, time.Minute, "a bundle beside an expired pair"); len(s.Bundle) != 2 || !s.Chain[0].Equal(told[4].Chain[0]) {
+			t.Errorf("told %d anchors", len(s.Bundle))
+		}
 		stop()
 	})
 }

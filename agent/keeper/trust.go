@@ -40,6 +40,17 @@ func (f *trustFiles) adopt(written *credential.Bundle) {
 // own is the last good bundle of the signer itself, or nil.
 func (f *trustFiles) own() *credential.Bundle { return f.files[0].good }
 
+// vouch verifies that the pair leads to the signer's own bundle, and to the one that is written beside it.
+func (f *trustFiles) vouch(pair *credential.Pair, t time.Time) error {
+	if err := pair.LeadsTo(f.own(), t); err != nil {
+		return err
+	}
+	if err := pair.LeadsTo(f.all, t); err != nil {
+		return fmt.Errorf("the bundles of all signers together lack the new one of its signer: %w", err)
+	}
+	return nil
+}
+
 // read takes up the files' contents at t. The error says which are missing or no
 // good: what was good of them stays.
 func (f *trustFiles) read(t time.Time) error {

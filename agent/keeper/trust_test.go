@@ -4,6 +4,7 @@
 package keeper
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"io/fs"
@@ -22,9 +23,9 @@ import (
 func TestTrustFileKeepsTheLastGoodBundle(t *testing.T) {
 	a := agenttest.NewAuthority(t, "ca")
 	name := filepath.Join(t.TempDir(), "ca.crt")
-	files := followFiles([]string{name})
+	followed := followFiles([]string{name})
 	now := time.Now()
-	if err := files.read(now); !errors.Is(err, fs.ErrNotExist) || files.all != nil {
+	if err := followed.read(now); !errors.Is(err, fs.ErrNotExist) || followed.all != nil {
 		t.Fatalf("missing file: %v", err)
 	}
 	for step, test := range []struct {
@@ -43,10 +44,10 @@ func TestTrustFileKeepsTheLastGoodBundle(t *testing.T) {
 		if err := os.WriteFile(name, test.data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := files.read(test.at)
+		err := followed.read(test.at)
 		size := 0
-		if files.all != nil {
-			size = len(files.all.Certs)
+		if followed.all != nil {
+			size = len(followed.all.Certs)
 		}
 		if (err == nil) != test.ok || size != test.size {
 			t.Errorf("step %d: error %v and %d certificates, want success %t and %d", step, err, size, test.ok, test.size)
@@ -142,4 +143,48 @@ func TestBundleOvertakenByTheSigner(t *testing.T) {
 			t.Errorf("status %q is left behind", status)
 		}
 	})
+}
+
+// Several bundles, none too large by itself, could fill the volume together.
+func TestHugeBundlesTogetherAreRefused(t *testing.T) {
+	big := func(i int) trustFile {
+		cert := *agenttest.NewAuthority(t, "x").Root
+		cert.Raw = bytes.Repeat([]byte{byte(i)}, credential.MaxBundleBytes/2)
+		return trustFile{good: &credential.Bundle{Certs: []*x509.Certificate{&cert}}}
+	}
+	followed := trustFiles{files: []trustFile{big(1), big(2)}}
+	if err := followed.merge(); err != nil || len(followed.all.Certs) != 2 {
+		t.Errorf("2 halves: %v", err)
+	}
+	before := followed.all
+	followed.files = append(followed.files, big(3))
+	if err := followed.merge(); err == nil || !strings.Contains(err.Error(), "at most 4194304 are allowed") || followed.all != before {
+		t.Errorf("3 halves: %v", err)
+	}
+}
+
+// What is wrong with the files together is said for as long as it is.
+func TestHugeBundlesTogetherAreRefusedAgain(t *testing.T) {
+	dir := t.TempDir()
+	small := agenttest.NewAuthority(t, "small").Bundle()
+	huge := *agenttest.NewAuthority(t, "huge").Root
+	huge.Raw = bytes.Repeat([]byte{1}, credential.MaxBundleBytes)
+	followed := followFiles([]string{filepath.Join(dir, "huge"), filepath.Join(dir, "small")})
+	followed.files[0].good, followed.files[0].raw = &credential.Bundle{Certs: []*x509.Certificate{&huge}}, []byte("huge")
+	for name, text := range map[string][]byte{"huge": []byte("huge"), "small": small} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for look := range 3 {
+		if err := followed.read(time.Now()); err == nil || !strings.Contains(err.Error(), "the trust bundles together hold") {
+			t.Errorf("look %d: %v", look+1, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "huge"), agenttest.NewAuthority(t, "other").Bundle(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := followed.read(time.Now()); err != nil || followed.all == nil || len(followed.all.Certs) != 2 {
+		t.Errorf("when they fit: %v", err)
+	}
 }

@@ -241,7 +241,7 @@ func (j *Judge) index(signerName string, policies []*policy.Policy) *policy.Set 
 		return known.index
 	}
 	slices.SortFunc(policies, func(a, b *policy.Policy) int { return strings.Compare(a.Name, b.Name) })
-	made := set{members: make(map[*policy.Policy]bool, len(policies)), index: policy.NewSet(policies)}
+	made := set{members: make(map[*policy.Policy]bool, len(policies)), index: policy.NewSet(signerName, policies)}
 	for _, p := range policies {
 		made.members[p] = true
 	}

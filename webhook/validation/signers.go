@@ -7,12 +7,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
 )
 
@@ -56,9 +56,6 @@ func doubtfulLimits(s v1alpha1.SignerSpec, spec *field.Path, f *findings) {
 	}
 }
 
-// minPodDuration is the shortest lifetime that the API server takes for the certificate of a PodCertificateRequest (KEP-4317).
-const minPodDuration = time.Hour
-
 // doubtfulForKubelets finds why what kubelets ask for would wait or fail.
 func doubtfulForKubelets(s v1alpha1.SignerSpec, spec *field.Path, f *findings) {
 	if s.PodCertificates == nil {
@@ -68,8 +65,8 @@ func doubtfulForKubelets(s v1alpha1.SignerSpec, spec *field.Path, f *findings) {
 	if !slices.ContainsFunc(s.Backends, func(b v1alpha1.Backend) bool { return b.CA != nil }) {
 		f.warn(path, "no backend signs for kubelets, which ca does: what they ask for waits")
 	}
-	if longest := s.Limits.MaxDuration.Duration; 0 < longest && longest < minPodDuration {
-		f.warn(path, "kubelets take nothing shorter than %s, and spec.limits.maxDuration is %s: what they ask for waits", minPodDuration, longest)
+	if longest := s.Limits.MaxDuration.Duration; 0 < longest && longest < csr.MinPodLifetime {
+		f.warn(path, "kubelets take nothing shorter than %s, and spec.limits.maxDuration is %s: what they ask for waits", csr.MinPodLifetime, longest)
 	}
 	for i, usage := range s.PodCertificates.Usages {
 		if len(s.Limits.Usages) > 0 && !slices.Contains(s.Limits.Usages, usage) {

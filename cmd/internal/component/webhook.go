@@ -12,12 +12,13 @@ import (
 
 	"github.com/certwright/certwright/signer/ca"
 	"github.com/certwright/certwright/webhook"
+	"github.com/certwright/certwright/webhook/mutation"
 	"github.com/certwright/certwright/webhook/validation"
 )
 
 func newWebhook(openKey ca.OpenKey) *cobra.Command {
 	var o options
-	var namespace, agentImage, trustDistribution, usePodCertificates string
+	var agentImage, trustDistribution, usePodCertificates string
 	var port int
 	cmd := &cobra.Command{
 		Use:   "webhook",
@@ -46,12 +47,12 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 				return err
 			}
 			server, err := webhook.New(config, webhook.Options{
-				Mutator: webhook.Mutator{
+				Mutator: mutation.Mutator{
 					AgentImage: agentImage, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain,
 					Trust: detected.Way, PodCertificates: kubelets.PodCertificates,
 				},
-				Validators:             validation.Handlers(kinds, reader, newBackends(reader, reader, namespace, openKey).make),
-				Namespace:              namespace,
+				Validators:             validation.Handlers(kinds, reader, newBackends(reader, reader, o.namespace, openKey).make),
+				Namespace:              o.namespace,
 				Port:                   port,
 				MetricsBindAddress:     o.metricsAddress,
 				HealthProbeBindAddress: o.healthAddress,
@@ -66,7 +67,6 @@ func newWebhook(openKey ca.OpenKey) *cobra.Command {
 		},
 	}
 	o.addFlags(cmd.Flags())
-	cmd.Flags().StringVar(&namespace, "namespace", envOr("POD_NAMESPACE", "certwright-system"), "namespace that Certwright runs in (default: $POD_NAMESPACE)")
 	cmd.Flags().StringVar(&agentImage, "agent-image", "", "image of the agent that is added to pods (required)")
 	cmd.Flags().IntVar(&port, "port", webhook.DefaultPort, "port that serves admission requests")
 	addDistributionFlag(cmd, &trustDistribution)

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package mutation
 
 import (
 	"bytes"
@@ -65,7 +65,7 @@ func newHook(t *testing.T, list lister, services ...client.Object) *hook {
 		t.Fatal(err)
 	}
 	h.handler = handler
-	served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handler, LogConstructor: requestLogger}, admission.StandaloneOptions{
+	served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handler, LogConstructor: RequestLogger}, admission.StandaloneOptions{
 		Logger: funcr.New(func(prefix, args string) { h.log.WriteString(prefix + args + "\n") }, funcr.Options{Verbosity: 10}),
 	})
 	if err != nil {

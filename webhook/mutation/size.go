@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package mutation
 
 import (
 	"encoding/json"
@@ -30,8 +30,10 @@ const (
 	maxAnswer = 4 << 20
 )
 
-// boundedAnswers is a client of the API server that reads no more than maxAnswer; the
-// error beyond is an *http.MaxBytesError.
+// BoundAnswers makes the transport of a client of the API server one that reads no more than 4 MiB of an answer, which is what a Handler's
+// should do; the error beyond is an *http.MaxBytesError.
+func BoundAnswers(transport http.RoundTripper) http.RoundTripper { return boundedAnswers{transport} }
+
 type boundedAnswers struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.

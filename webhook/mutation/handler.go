@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package mutation
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -135,4 +136,15 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 		return admission.Errored(http.StatusInternalServerError, err), err
 	}
 	return admission.Patched("", operations...), nil
+}
+
+// RequestLogger is for an admission.Webhook: it names the request and the pod it is
+// about, and nothing in it. Without a request, controller-runtime logs errors, and in
+// debug mode the text of each answer, which may quote the pod: a level that nobody
+// reaches keeps it out.
+func RequestLogger(base logr.Logger, req *admission.Request) logr.Logger {
+	if req == nil {
+		return base.V(100)
+	}
+	return base.WithValues("namespace", req.Namespace, "pod", req.Name, "requestID", req.UID)
 }

@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package mutation
 
 import (
 	"context"

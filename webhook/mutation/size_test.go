@@ -1,7 +1,7 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package mutation
 
 import (
 	"encoding/json"
@@ -175,7 +175,7 @@ func TestHostileServices(t *testing.T) {
 				_, _ = fmt.Fprint(w, `]}`)
 			}))
 			defer cluster.Close()
-			config := &rest.Config{Host: cluster.URL, WrapTransport: func(rt http.RoundTripper) http.RoundTripper { return boundedAnswers{rt} }}
+			config := &rest.Config{Host: cluster.URL, WrapTransport: BoundAnswers}
 			mapper := meta.NewDefaultRESTMapper(nil)
 			mapper.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 			c, err := client.New(config, client.Options{Scheme: scheme.Scheme, Mapper: mapper})

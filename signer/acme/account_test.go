@@ -87,7 +87,7 @@ func TestAccountWhoseSecretWasDeleted(t *testing.T) {
 	r, _ := start(t, acmetest.PebbleConfig{})
 	req := request(t, "web.example.com")
 	r.waits(t, req)
-	if err := r.cluster.Delete(t.Context(), secret(acme.AccountSecret("public", "letsencrypt"), "", nil)); err != nil {
+	if err := r.cluster.Delete(t.Context(), secret("certwright-acme-public.letsencrypt", "", nil)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.eventually(t, req); err != nil {
@@ -143,7 +143,7 @@ func TestAccountThatWasDeactivated(t *testing.T) {
 	}
 	under := request(t, "web.example.com")
 	r.waits(t, under)
-	acmetest.Deactivate(t, pebble, r.cluster, acme.AccountSecret("public", "letsencrypt"))
+	acmetest.Deactivate(t, pebble, r.cluster, "certwright-acme-public.letsencrypt")
 	checkReason(t, r.Check(t.Context()), account.ReasonAccountDeactivated, "deactivated", "delete the Secret")
 	r.pass(10e9)
 	_, err := r.Sign(t.Context(), under)

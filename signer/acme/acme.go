@@ -13,8 +13,6 @@ package acme
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +27,7 @@ import (
 	"github.com/certwright/certwright/signer/acme/challenge"
 	"github.com/certwright/certwright/signer/acme/order"
 	"github.com/certwright/certwright/signer/acme/server"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
 // Options are what New needs. Only Clock may be left out.
@@ -87,7 +86,7 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	keeper, err := account.New(account.Options{
-		Client: o.Client, Reader: o.Reader, Namespace: o.Namespace, Secret: AccountSecret(o.Signer, o.Backend), Config: o.ACME, Server: s,
+		Client: o.Client, Reader: o.Reader, Namespace: o.Namespace, Secret: secretname.ACMEAccount.Of(o.Signer, o.Backend), Config: o.ACME, Server: s,
 	})
 	if err != nil {
 		return nil, err
@@ -113,17 +112,6 @@ func (b *Backend) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// AccountSecret is the name of the Secret that holds the key of the account which Certwright makes for a backend. A backend's
-// name has no dots, so no two backends share one; a name that would be too long for Kubernetes becomes a hash.
-func AccountSecret(signer, backend string) string {
-	name := "certwright-acme-" + signer + "." + backend
-	if len(name) > 253 {
-		sum := sha256.Sum256([]byte(name))
-		return "certwright-acme-" + hex.EncodeToString(sum[:])
-	}
-	return name
 }
 
 // Check implements signer.Checker: whether the server answers, and the account is fit to order with.

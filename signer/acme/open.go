@@ -31,7 +31,7 @@ func (w *work) open(ctx context.Context) (server.Order, time.Duration, error) {
 	w.queue.ordered()
 	o := w.order
 	o.Reset()
-	o.Account, o.URL, o.Expires, o.NotBefore = w.account.Location, made.Location, made.Expires, time.Time{}
+	o.Account, o.URL, o.NotBefore = w.account.Location, made.Location, time.Time{}
 	return made, after, o.Save(ctx)
 }
 

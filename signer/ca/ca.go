@@ -17,13 +17,12 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -35,11 +34,13 @@ import (
 	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/device"
 	"github.com/certwright/certwright/signer/ca/keyuri"
+	"github.com/certwright/certwright/signer/ca/rotation"
 )
 
 // The reasons of the *signer.CheckErrors of this package, beside those of authority, device, entry, remote and store.
 const (
 	reasonSecretNotFound          = "SecretNotFound"
+	reasonCANotMade               = "CANotMade"
 	reasonCASecretLost            = "CASecretLost"
 	reasonServingLastGoodCA       = "ServingLastGoodCA"
 	reasonIntermediateNotRenewing = "IntermediateNotRenewing"
@@ -85,6 +86,8 @@ type Backend struct {
 	// source is where the CA is, outside its key if that is kept outside Kubernetes.
 	source  source
 	outside *device.Key
+	// hindered is why Rotate can do nothing, as far as it could not when it was last called.
+	hindered atomic.Pointer[error]
 }
 
 // source is where a CA comes from.
@@ -173,23 +176,6 @@ func sources(c v1alpha1.CA) (n int) {
 	return n
 }
 
-// SecretName is the name of the Secret that holds the managed CA of a backend, from the name of its Signer and its own. A backend's
-// name has no dots, so no two backends share a Secret; a name that would be too long for Kubernetes becomes a hash.
-func SecretName(signer, backend string) string { return secretName("certwright-ca-", signer, backend) }
-
-// RecordName is the name of the Secret that says what roots the CA of a backend had which an administrator brings. It holds no key. No
-// Signer's name begins with a hyphen, so it is never the name of a managed CA.
-func RecordName(signer, backend string) string { return secretName("certwright-ca--", signer, backend) }
-
-func secretName(prefix, signer, backend string) string {
-	name := prefix + signer + "." + backend
-	if len(name) > 253 {
-		sum := sha256.Sum256([]byte(name))
-		return prefix + hex.EncodeToString(sum[:])
-	}
-	return name
-}
-
 // Sign implements signer.Backend. The chain holds the leaf and the CA certificates above it, without the root.
 func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificate, error) {
 	if req.IsCA && !b.options.IsCA {
@@ -200,7 +186,7 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 		return nil, err
 	}
 	now := b.options.Clock.Now()
-	if err := l.authority.Check(now); err != nil {
+	if err := b.fit(l, now); err != nil {
 		return nil, err
 	}
 	leaf, err := l.authority.Issue(req.WithDuration(l.lifetime), now, b.options.Rand, b.signWith(ctx, l.authority), b.urls)
@@ -217,17 +203,40 @@ func (b *Backend) load(ctx context.Context, lifetime time.Duration) (loaded, err
 	if err := ctx.Err(); err != nil {
 		return loaded{}, err
 	}
-	return b.source.load(ctx, lifetime)
+	l, err := b.source.load(ctx, lifetime)
+	if reasonOf(err) == reasonCANotMade {
+		err = b.because(err)
+	}
+	return l, err
 }
 
-// Check implements signer.Checker. An error of reason ServingLastGoodCA, IntermediateNotRenewing or RootNotPropagated asks for a person,
-// but Sign works while that lasts.
+// fit returns a *signer.CheckError if the CA cannot sign by the clock here.
+func (b *Backend) fit(l loaded, now time.Time) error { return b.because(l.authority.Check(now)) }
+
+// because adds to a *signer.CheckError what keeps Rotate from doing something about it.
+func (b *Backend) because(err error) error {
+	if why := b.hindered.Load(); err != nil && why != nil {
+		return authority.Unusable(reasonOf(err), "%w; %w", err, *why)
+	}
+	return err
+}
+
+// reasonOf returns the reason of a *signer.CheckError.
+func reasonOf(err error) string {
+	if check := (*signer.CheckError)(nil); errors.As(err, &check) {
+		return check.Reason
+	}
+	return ""
+}
+
+// Check implements signer.Checker. An error of reason ServingLastGoodCA or RootNotPropagated asks for a person, but Sign works while that
+// lasts.
 func (b *Backend) Check(ctx context.Context) error {
 	l, err := b.load(ctx, 0)
 	if err != nil {
 		return err
 	}
-	if err := l.authority.Check(b.options.Clock.Now()); err != nil {
+	if err := b.fit(l, b.options.Clock.Now()); err != nil {
 		return err
 	}
 	if b.outside != nil {
@@ -236,12 +245,23 @@ func (b *Backend) Check(ctx context.Context) error {
 	return l.warn
 }
 
-// Rotate implements signer.Rotator.
+// Rotate implements signer.Rotator. A managed CA is made, and its certificates are renewed, by nothing else.
 func (b *Backend) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rotated, error) {
 	if err := ctx.Err(); err != nil {
 		return signer.Rotated{}, err
 	}
-	return b.source.Rotate(ctx, ask)
+	now := b.options.Clock.Now()
+	other, away := ask.Time(ctx)
+	ask.Time = func(context.Context) (time.Time, error) { return other, away }
+	r, err := b.source.Rotate(ctx, ask)
+	if err == nil { // a clock that is behind finds nothing due, and one that is years ahead that all is over
+		_, err = rotation.Facts{Now: now, Time: func() (time.Time, error) { return other, away }}.Agreed()
+	}
+	b.hindered.Store(nil)
+	if err != nil {
+		b.hindered.Store(&err)
+	}
+	return r, err
 }
 
 // Close implements io.Closer. It gives back a key that is kept outside.

@@ -109,6 +109,29 @@ func newWorld(t testing.TB, config v1alpha1.CA, isCA bool, objects ...client.Obj
 	return w
 }
 
+// newManagedWorld is one in which the CA is made, below which certificates live a day at the longest.
+func newManagedWorld(t testing.TB, config v1alpha1.CA, isCA bool) *world {
+	t.Helper()
+	w := newWorld(t, config, isCA)
+	w.begin(24 * time.Hour)
+	return w
+}
+
+// begin has the CA made, and nothing else.
+func (w *world) begin(longest time.Duration) {
+	w.t.Helper()
+	ask := w.ask(nil, nil)
+	ask.MaxDuration = longest
+	if r, err := w.Rotate(w.t.Context(), ask); err != nil || !r.Changed {
+		w.t.Fatalf("making the CA: %+v, error %v", r, err)
+	}
+}
+
+// rotate has done what is due.
+func (w *world) rotate() (signer.Rotated, error) {
+	return w.Rotate(w.t.Context(), w.ask(w.TrustAnchors, nil))
+}
+
 // serverTime is what the API server's clock says.
 func (w *world) serverTime() time.Time { return w.clock.Now().Add(-w.ahead) }
 

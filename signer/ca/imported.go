@@ -19,6 +19,7 @@ import (
 	"github.com/certwright/certwright/signer/ca/record"
 	"github.com/certwright/certwright/signer/ca/rotation"
 	"github.com/certwright/certwright/signer/ca/store"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
 // entryCA may hold the trust anchors of an administrator's CA.
@@ -57,7 +58,7 @@ type position struct {
 
 func newImported(o Options) *imported {
 	return &imported{options: o, secret: client.ObjectKey{Namespace: o.Namespace, Name: o.CA.SecretRef.Name}, own: store.New(
-		o.Client, o.Reader, client.ObjectKey{Namespace: o.Namespace, Name: RecordName(o.Signer, o.Backend)}, o.SignerName)}
+		o.Client, o.Reader, client.ObjectKey{Namespace: o.Namespace, Name: secretname.CARecord.Of(o.Signer, o.Backend)}, o.SignerName)}
 }
 
 // load implements source.

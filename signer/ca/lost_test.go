@@ -226,8 +226,8 @@ func TestNoCAForASignerThatIsGone(t *testing.T) {
 	if err := w.client.Delete(t.Context(), w.signer()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := w.sign(time.Hour)
+	_, err := w.rotate()
 	if wantTrouble(t, err); w.hasSecret() {
-		t.Error("a CA was made")
+		t.Errorf("a CA was made: %v", err)
 	}
 }

@@ -21,14 +21,11 @@ import (
 	"github.com/certwright/certwright/signer/ca/managed"
 	"github.com/certwright/certwright/signer/ca/rotation"
 	"github.com/certwright/certwright/signer/ca/store"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
 // annotationNewCA on a Signer holds the fingerprint of a lost root that a new one may take the place of.
 const annotationNewCA = "certwright.dev/new-ca"
-
-// renewalPause is the time between two attempts to renew an intermediate, so that an API server in trouble is not asked at
-// every signature.
-const renewalPause = time.Minute
 
 // attempts is how often a write is tried that another one came before.
 const attempts = 3
@@ -46,8 +43,7 @@ type made struct {
 	ca     *managed.CA    // nil if the Secret is broken or lost
 	// longest is the longest lifetime that was written down, maxDuration the longest that may be granted now, if that is known.
 	longest, maxDuration time.Duration
-	renewAfter           time.Time // no attempt to renew before then
-	renewErr             error     // why the last attempt did not work
+	absent               bool // there is no CA, and one may be made
 
 	// rotating is held by the one who rotates.
 	rotating sync.Mutex
@@ -60,7 +56,7 @@ func newMade(o Options) (*made, error) {
 		return nil, err
 	}
 	return &made{options: o, config: config, own: store.New(
-		o.Client, o.Reader, client.ObjectKey{Namespace: o.Namespace, Name: SecretName(o.Signer, o.Backend)}, o.SignerName)}, nil
+		o.Client, o.Reader, client.ObjectKey{Namespace: o.Namespace, Name: secretname.CA.Of(o.Signer, o.Backend)}, o.SignerName)}, nil
 }
 
 // load implements source.
@@ -68,69 +64,56 @@ func (m *made) load(ctx context.Context, lifetime time.Duration) (l loaded, err 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.options.Clock.Now()
-	if err := m.refresh(ctx, now, lifetime); err != nil {
+	if err := m.refresh(ctx, now); err != nil {
 		return l, err
 	}
-	m.renew(ctx, now)
 	if l.lifetime, err = m.grant(ctx, lifetime); err != nil {
 		return l, err
 	}
 	if l.authority, l.warn, err = m.choose(now); err != nil {
 		return l, err
 	}
-	if l.warn == nil && m.renewErr != nil {
-		l.warn = warning(reasonIntermediateNotRenewing, "%w; the CA certificate %s signs until %s", m.renewErr, l.authority.Cert.Subject, rfc3339(l.authority.NotAfter))
-	}
 	l.anchors = l.authority.Anchors
 	return l, nil
 }
 
-// refresh takes in what the Secret holds now. If there is none, and may be one, it is made. The error says that nothing can be known.
-func (m *made) refresh(ctx context.Context, now time.Time, lifetime time.Duration) error {
+// refresh takes in what the Secret holds now. The error says that nothing can be known.
+func (m *made) refresh(ctx context.Context, now time.Time) error {
 	secret, err := m.own.Get(ctx)
-	if apierrors.IsNotFound(err) {
-		secret, err = m.begin(ctx, now, lifetime)
-	}
-	if gone := (*signer.CheckError)(nil); errors.As(err, &gone) {
-		m.secret, m.ca, m.renewErr = nil, nil, nil
-		m.take("", nil, err)
+	if err == nil {
+		m.parse(secret)
 		return nil
-	} else if err != nil {
+	}
+	absent := false
+	if apierrors.IsNotFound(err) {
+		absent, err = m.missing(ctx, now)
+	}
+	if gone := (*signer.CheckError)(nil); !errors.As(err, &gone) {
 		return err
 	}
-	m.parse(secret)
+	m.secret, m.ca, m.absent = nil, nil, absent
+	m.take("", nil, err)
 	return nil
 }
 
-// begin makes a CA if there may be one. A *signer.CheckError says why not.
-func (m *made) begin(ctx context.Context, now time.Time, lifetime time.Duration) (*corev1.Secret, error) {
-	if err := m.mayBegin(ctx, now); err != nil {
-		return nil, err
-	}
-	data, err := m.config.New(now, max(lifetime, m.maxDuration))
-	if err != nil {
-		return nil, fmt.Errorf("making the CA for Secret %s: %w", m.own.Key, err)
-	}
-	return m.own.Create(ctx, data)
-}
-
-// mayBegin returns nil if a managed CA may be made: there was none, or its time is over, or a person wants another one. A new
-// root takes the place of the old one in the trust bundle, which breaks everybody who has certificates of the old one, so the
-// loss of a Secret alone is not enough. That word is spoken about one CA by its fingerprint, and means nothing to the next.
-func (m *made) mayBegin(ctx context.Context, now time.Time) error {
+// missing says, by a *signer.CheckError, what it means that there is no Secret. A CA is absent, and may be made, if there was none, if its
+// time is over, or if a person wants another one. A new root takes the place of the old one in the trust bundle, which breaks everybody
+// who has certificates of the old one, so the loss of a Secret alone is not enough. That word is spoken about one CA by its
+// fingerprint, and means nothing to the next.
+func (m *made) missing(ctx context.Context, now time.Time) (absent bool, err error) {
 	var object v1alpha1.Signer
 	if err := m.options.Reader.Get(ctx, client.ObjectKey{Name: m.options.Signer}, &object); err != nil {
-		return fmt.Errorf("reading Signer %s, to see whether there was a CA: %w", m.options.Signer, err)
+		return false, fmt.Errorf("reading Signer %s, to see whether there was a CA: %w", m.options.Signer, err)
 	}
 	for _, known := range object.Status.Backends {
 		if known.Name != m.options.Backend || known.CANotAfter == nil || !known.CANotAfter.After(now) || object.Annotations[annotationNewCA] == known.Root {
 			continue
 		}
-		return authority.Unusable(reasonCASecretLost, "Secret %s does not exist, but the CA that this backend had is in use until %s: restore the Secret from a backup or, "+
+		return false, authority.Unusable(reasonCASecretLost, "Secret %s does not exist, but the CA that this backend had is in use until %s: restore the Secret from a backup or, "+
 			"to start over with a new root, which everyone who verifies must then learn to trust, run %s",
 			m.own.Key, rfc3339(known.CANotAfter.Time), m.command(annotationNewCA, known.Root))
 	}
-	return nil
+	return true, authority.Unusable(reasonCANotMade, "there is no CA in Secret %s yet", m.own.Key)
 }
 
 // command is what a person runs to say something about a root.
@@ -143,13 +126,14 @@ func (m *made) parse(secret *corev1.Secret) {
 	if store.Version(secret) == m.version {
 		return
 	}
+	m.absent = false
 	err := m.own.CheckOwner(secret)
 	var ca *managed.CA
 	if err == nil {
 		ca, err = managed.Parse(secret.Data)
 	}
 	if err != nil {
-		m.secret, m.ca, m.renewErr = nil, nil, nil
+		m.secret, m.ca = nil, nil
 		m.take(store.Version(secret), nil, describe(m.own.Key, err, "; restore the Secret from a backup, or delete it, and this condition will say how to start over with a new root"))
 		return
 	}
@@ -166,28 +150,16 @@ func describe(secret client.ObjectKey, err error, advice string) error {
 	return err
 }
 
-// renew replaces the intermediate if it is time for that.
-func (m *made) renew(ctx context.Context, now time.Time) {
-	switch {
-	case m.ca == nil || !m.ca.RenewalDue(now):
-		m.renewErr = nil
-	case m.renewErr == nil || !now.Before(m.renewAfter):
-		m.renewAfter = now.Add(renewalPause)
-		data, err := m.ca.Take(m.config, rotation.Renew, m.ca.State, now)
-		if err == nil {
-			err = m.write(ctx, m.secret, data)
-		}
-		if m.renewErr = err; err != nil {
-			m.renewErr = fmt.Errorf("renewing the intermediate: %w", err)
-		}
+// write puts the entries into the Secret that was read, or into a new one if there was none, and takes in what it holds then: something
+// else, if it was not mine that came first.
+func (m *made) write(ctx context.Context, secret *corev1.Secret, data entry.Data) (err error) {
+	if secret == nil {
+		secret, err = m.own.Create(ctx, data)
+	} else {
+		secret, err = m.own.Update(ctx, secret, data)
 	}
-}
-
-// write puts the entries into the Secret that was read, and takes in what it holds then: something else, if it was not mine that came first.
-func (m *made) write(ctx context.Context, secret *corev1.Secret, data entry.Data) error {
-	now, err := m.own.Update(ctx, secret, data)
 	if err == nil {
-		m.parse(now)
+		m.parse(secret)
 	}
 	return err
 }
@@ -216,35 +188,27 @@ func (m *made) grant(ctx context.Context, lifetime time.Duration) (time.Duration
 	return m.longest, nil
 }
 
-// Rotate implements signer.Rotator.
+// Rotate implements signer.Rotator. It makes the CA, renews the intermediate and replaces the root.
 func (m *made) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rotated, error) {
 	m.rotating.Lock()
 	defer m.rotating.Unlock()
-	m.mu.Lock()
-	m.maxDuration = ask.MaxDuration
-	m.mu.Unlock()
-	if _, err := m.load(ctx, 0); err != nil {
+	secret, ca, err := m.look(ctx, ask.MaxDuration)
+	if err != nil {
 		return signer.Rotated{}, err
-	}
-	m.mu.Lock()
-	secret, ca, broken := m.secret, m.ca, m.broken
-	m.mu.Unlock()
-	if ca == nil {
-		return signer.Rotated{}, broken
 	}
 	facts := m.facts(ctx, ca, ask)
 	step, state, err := ca.State.Next(facts)
 	if step == rotation.None || err != nil {
-		return m.rotated(ca, facts), err
+		return m.rotated(ca, facts), explain(ca, facts, err)
 	}
 	data, err := ca.Take(m.config, step, state, facts.Now) // which may take long, as it makes keys
 	if err != nil {
-		return m.rotated(ca, facts), err
+		return m.rotated(ca, facts), explain(ca, facts, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.write(ctx, secret, data); err != nil {
-		return m.rotated(ca, facts), fmt.Errorf("replacing the CA: %w", err)
+		return m.rotated(ca, facts), explain(ca, facts, err)
 	}
 	if m.ca == nil {
 		return signer.Rotated{}, m.broken
@@ -254,22 +218,55 @@ func (m *made) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rotated,
 	return r, nil
 }
 
+// look returns the Secret and the CA in it, or none and one of which nothing is there if it is to be made.
+func (m *made) look(ctx context.Context, maxDuration time.Duration) (*corev1.Secret, *managed.CA, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.maxDuration = maxDuration
+	switch err := m.refresh(ctx, m.options.Clock.Now()); {
+	case err != nil:
+		return nil, nil, err
+	case m.absent:
+		return nil, &managed.CA{}, nil
+	case m.ca == nil:
+		return nil, nil, m.broken
+	}
+	return m.secret, m.ca, nil
+}
+
+// explain says what a step was for that could not be taken.
+func explain(ca *managed.CA, f rotation.Facts, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case f.Absent:
+		return fmt.Errorf("making the CA: %w", err)
+	case f.Renew && !f.Compromised:
+		return warning(reasonIntermediateNotRenewing, "renewing the intermediate: %w; the CA certificate %s is valid until %s", err, ca.Authority.Cert.Subject, rfc3339(ca.Authority.NotAfter))
+	}
+	return fmt.Errorf("replacing the root: %w", err)
+}
+
 // facts gathers what decides about the next step.
 func (m *made) facts(ctx context.Context, ca *managed.CA, ask signer.Rotation) rotation.Facts {
 	now, propagation := m.options.Clock.Now(), m.options.CA.TrustPropagation.Duration
-	due := rotation.Due(ca.Root.NotBefore, ca.Root.NotAfter, propagation)
-	asked := ask.Annotations[v1alpha1.AnnotationRotateRoot] == signer.Fingerprint(ca.Root)
 	f := rotation.Facts{
 		Now: now, Propagation: propagation, MaxDuration: ask.MaxDuration,
-		// A CA whose time is over needs a person: a clock that is wrong by years must not replace it.
-		Due:         (asked || !now.Before(due)) && ca.Authority.Check(now) == nil,
-		Renew:       ask.Annotations[v1alpha1.AnnotationRotateIntermediate] == signer.Fingerprint(ca.Authority.Cert),
-		Compromised: named(ask.Annotations[v1alpha1.AnnotationCompromisedRoot], ca.Root, ca.Next, ca.Old),
-		Seen:        func() (bool, error) { return seen(ctx, ask, ca.Authority.Anchors, now) },
-		Over:        func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
-		Time:        func() (time.Time, error) { return ask.Time(ctx) },
-		Behind:      func() bool { return ask.Behind(ctx) },
+		Over:   func(until time.Time) bool { return m.watch.Over(m.options.Clock, until) },
+		Time:   func() (time.Time, error) { return ask.Time(ctx) },
+		Behind: func() bool { return ask.Behind(ctx) },
 	}
+	if ca.Root == nil {
+		f.Absent = true
+		return f
+	}
+	due := rotation.Due(ca.Root.NotBefore, ca.Root.NotAfter, propagation)
+	asked := ask.Annotations[v1alpha1.AnnotationRotateRoot] == signer.Fingerprint(ca.Root)
+	// A CA whose time is over needs a person: a clock that is wrong by years must not replace it.
+	f.Due = (asked || !now.Before(due)) && ca.Authority.Check(now) == nil
+	f.Renew = ask.Annotations[v1alpha1.AnnotationRotateIntermediate] == signer.Fingerprint(ca.Authority.Cert) || ca.RenewalDue(now)
+	f.Compromised = named(ask.Annotations[v1alpha1.AnnotationCompromisedRoot], ca.Root, ca.Next, ca.Old)
+	f.Seen = func() (bool, error) { return seen(ctx, ask, ca.Authority.Anchors, now) }
 	if ca.Old != nil {
 		f.OldNotAfter = ca.Old.NotAfter
 	}
@@ -278,6 +275,9 @@ func (m *made) facts(ctx context.Context, ca *managed.CA, ask signer.Rotation) r
 
 // rotated says where the CA is, and when to look again.
 func (m *made) rotated(ca *managed.CA, f rotation.Facts) signer.Rotated {
+	if ca.Root == nil {
+		return signer.Rotated{}
+	}
 	r := signer.Rotated{Issuer: ca.Authority.Cert}
 	switch ca.State.Phase {
 	case v1alpha1.RotationPublishing:

@@ -22,16 +22,17 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
-var secretName = ca.SecretName("internal", "local")
+var secretName = secretname.CA.Of("internal", "local")
 
 func managed() v1alpha1.CA { return v1alpha1.CA{Managed: &v1alpha1.ManagedCA{}} }
 
 func TestManagedIsMadeOnce(t *testing.T) {
 	for name, isCA := range map[string]bool{"leaves": false, "CAs": true} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, managed(), isCA)
+			w := newManagedWorld(t, managed(), isCA)
 			if err := w.Check(t.Context()); err != nil {
 				t.Fatalf("first Check: %v", err)
 			}
@@ -61,8 +62,8 @@ func TestManagedIsMadeOnce(t *testing.T) {
 			if end, err := w.NotAfter(t.Context()); err != nil || !end.Equal(intermediate.NotAfter) {
 				t.Errorf("NotAfter is %s, %v; want that of the intermediate", end, err)
 			}
-			if w.writes != 2 {
-				t.Errorf("%d writes, want one that holds it all, and one that says how long certificates live", w.writes)
+			if w.writes != 1 {
+				t.Errorf("%d writes, want one that holds it all", w.writes)
 			}
 		})
 	}
@@ -77,8 +78,8 @@ func TestManagedCreateRace(t *testing.T) {
 	for i := range issuers {
 		b := w.backend(blind{w.client, empty}, managed(), false)
 		wg.Go(func() {
-			if err := b.Check(t.Context()); err != nil {
-				t.Errorf("Check: %v", err)
+			if _, err := b.Rotate(t.Context(), w.ask(nil, nil)); err != nil {
+				t.Errorf("Rotate: %v", err)
 			}
 			anchors, err := b.TrustAnchors(t.Context())
 			if err != nil {
@@ -124,7 +125,7 @@ func TestManagedSecretBrokenIsNeverOverwritten(t *testing.T) {
 		}, "NoTrustAnchor"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, managed(), false)
+			w := newManagedWorld(t, managed(), false)
 			before := w.mustSign(time.Hour)[1]
 			w.change(secretName, c.spoil)
 			spoilt, writes := w.secret(secretName), w.writes
@@ -148,8 +149,7 @@ func TestManagedSecretBrokenIsNeverOverwritten(t *testing.T) {
 }
 
 func TestManagedSecretOfAnotherSigner(t *testing.T) {
-	w := newWorld(t, managed(), false)
-	w.mustSign(time.Hour)
+	w := newManagedWorld(t, managed(), false)
 	other, err := ca.New(ca.Options{Client: w.client, Reader: w.client, Namespace: namespace, Signer: "internal", SignerName: "example.com/other", Backend: "local", CA: managed(), Clock: w.clock})
 	if err != nil {
 		t.Fatal(err)
@@ -161,17 +161,20 @@ func TestIntermediateRenewal(t *testing.T) {
 	config := v1alpha1.CA{Managed: &v1alpha1.ManagedCA{
 		RootDuration: metav1.Duration{Duration: 30 * time.Hour}, IntermediateDuration: metav1.Duration{Duration: 12 * time.Hour},
 	}}
-	w := newWorld(t, config, false)
+	w := newManagedWorld(t, config, false)
 	first := w.mustSign(24 * time.Hour)[1]
 	roots, _ := w.TrustAnchors(t.Context())
 
 	w.clock.Step(7 * time.Hour)
-	if c := w.mustSign(time.Hour)[1]; !c.Equal(first) || w.writes != 1 {
-		t.Error("renewed before two thirds of its life")
+	if r, err := w.rotate(); err != nil || r.Changed {
+		t.Errorf("before two thirds of its life: %+v, error %v", r, err)
 	}
 	w.clock.Step(1 * time.Hour)
-	if err := w.Check(t.Context()); err != nil {
-		t.Fatal(err)
+	if c := w.mustSign(time.Hour)[1]; !c.Equal(first) {
+		t.Error("who signs renewed it: only who leads may")
+	}
+	if r, err := w.rotate(); err != nil || !r.Changed {
+		t.Fatalf("after two thirds of its life: %+v, error %v", r, err)
 	}
 	second := w.mustSign(time.Hour)[1]
 	after, _ := w.TrustAnchors(t.Context())
@@ -183,6 +186,9 @@ func TestIntermediateRenewal(t *testing.T) {
 	}
 	// A process that was down until long after the intermediate expired.
 	w.clock.Step(13 * time.Hour)
+	if _, err := w.rotate(); err != nil {
+		t.Fatal(err)
+	}
 	third := w.mustSign(time.Hour)[1]
 	if third.NotAfter.After(roots[0].NotAfter) || third.Equal(second) {
 		t.Errorf("the intermediate ends at %s, its root at %s", third.NotAfter, roots[0].NotAfter)
@@ -200,21 +206,31 @@ func TestIntermediateRenewal(t *testing.T) {
 }
 
 func TestRenewalTrouble(t *testing.T) {
-	w := newWorld(t, managed(), false)
+	w := newManagedWorld(t, managed(), false)
 	first := w.mustSign(time.Hour)[1]
 	w.clock.SetTime(first.NotAfter.Add(-24 * time.Hour))
 	w.fail = errors.New("etcd is away")
-	for range 3 {
-		if c := w.mustSign(time.Hour)[1]; !c.Equal(first) {
-			t.Fatal("another intermediate signs")
-		}
+	r, err := w.rotate()
+	wantReason(t, err, "IntermediateNotRenewing")
+	if r.Changed || !r.Issuer.Equal(first) || !errors.Is(err, w.fail) {
+		t.Errorf("%+v, error %v", r, err)
 	}
-	if w.writes != 2 {
-		t.Errorf("%d writes, want the first and one attempt", w.writes)
+	if c := w.mustSign(time.Hour)[1]; !c.Equal(first) {
+		t.Error("another intermediate signs")
 	}
-	wantReason(t, w.Check(t.Context()), "IntermediateNotRenewing")
+	// When it is over, that is what a person is told.
+	w.clock.SetTime(first.NotAfter)
+	_, err = w.rotate()
+	wantReason(t, err, "IntermediateNotRenewing")
+	err = w.Check(t.Context())
+	wantReason(t, err, "CAExpiring")
+	if !errors.Is(err, w.fail) {
+		t.Errorf("Check: %v, want it to say %q", err, w.fail)
+	}
 	w.fail = nil
-	w.clock.Step(time.Minute)
+	if _, err := w.rotate(); err != nil {
+		t.Fatal(err)
+	}
 	if c := w.mustSign(time.Hour)[1]; c.Equal(first) {
 		t.Error("not renewed when the trouble was over")
 	}
@@ -225,28 +241,22 @@ func TestRenewalTrouble(t *testing.T) {
 
 func TestCreateTrouble(t *testing.T) {
 	w := newWorld(t, managed(), false)
-	w.fail = errors.New("etcd is away")
 	_, err := w.sign(time.Hour)
 	wantTrouble(t, err)
+	wantReason(t, w.Check(t.Context()), "CANotMade")
+	w.fail = errors.New("etcd is away")
+	if r, err := w.rotate(); !errors.Is(err, w.fail) || r.Issuer != nil || r.Changed {
+		t.Errorf("%+v, error %v, want %v", r, err, w.fail)
+	}
+	err = w.Check(t.Context())
+	wantReason(t, err, "CANotMade")
 	if !errors.Is(err, w.fail) {
-		t.Errorf("got %v, want it to wrap %v", err, w.fail)
+		t.Errorf("Check: %v, want it to say %q", err, w.fail)
 	}
 	w.fail = nil
+	w.begin(time.Hour)
 	w.mustSign(time.Hour)
-}
-
-func TestSecretName(t *testing.T) {
-	for _, c := range []struct{ signer, backend, want string }{
-		{"internal", "local", "certwright-ca-internal.local"},
-		{"a-b", "c", "certwright-ca-a-b.c"},
-		{"a", "b-c", "certwright-ca-a.b-c"},
-	} {
-		if got := ca.SecretName(c.signer, c.backend); got != c.want {
-			t.Errorf("SecretName(%s, %s) is %s, want %s", c.signer, c.backend, got, c.want)
-		}
-	}
-	long := strings.Repeat("a", 253)
-	if a, b := ca.SecretName(long, "a"), ca.SecretName(long, "b"); a == b || len(a) > 253 {
-		t.Errorf("long names: %s and %s", a, b)
+	if err := w.Check(t.Context()); err != nil {
+		t.Errorf("Check: %v", err)
 	}
 }

@@ -117,7 +117,7 @@ func TestNothingBeginsWhileTheSecretIsLost(t *testing.T) {
 func TestOthersOnlyRead(t *testing.T) {
 	config := quick(managed())
 	config.Managed.IntermediateDuration.Duration = 100 * 365 * 24 * time.Hour // ends with the root
-	w := newWorld(t, config, false)
+	w := newManagedWorld(t, config, false)
 	roots, err := w.TrustAnchors(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -178,6 +178,7 @@ func TestStaleCacheBringsNothingBack(t *testing.T) {
 	cache := &frozen{Client: w.client}
 	b := w.backend(cache, w.config, false)
 	w.Backend = b
+	w.begin(lifetime)
 	old := w.mustSign(lifetime)[1]
 	anchors, err := b.TrustAnchors(t.Context())
 	if err != nil {
@@ -339,7 +340,7 @@ func TestLeaderWithAClockThatIsAhead(t *testing.T) {
 func TestNoHasteWhereNothingCanBeDone(t *testing.T) {
 	config := quick(managed())
 	config.Managed.IntermediateDuration.Duration = 100 * 365 * 24 * time.Hour // ends with the root
-	w := newWorld(t, config, false)
+	w := newManagedWorld(t, config, false)
 	roots, err := w.TrustAnchors(t.Context())
 	if err != nil {
 		t.Fatal(err)

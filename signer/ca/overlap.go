@@ -73,7 +73,11 @@ func (m *imported) step(a *authority.Authority, r *record.Record, ask signer.Rot
 	switch known := a.LeadsTo(r.Current); {
 	case f.Compromised:
 	case known && (!record.Same(a.Anchors, r.Current) || len(r.Next) > 0 && !record.Same(a.Anchors, r.Next)): // or put back
-		return r.Adopt(f.Now, f.MaxDuration, a.Anchors), nil
+		at, err := f.Agreed()
+		if err != nil {
+			return r, err
+		}
+		return r.Adopt(at, f.MaxDuration, a.Anchors), nil
 	case !known && !record.Same(a.Anchors, r.Next):
 		f.Due, state.Phase = true, ""
 	}

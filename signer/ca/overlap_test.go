@@ -13,10 +13,10 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
-	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
-var recordName = ca.RecordName("internal", "local")
+var recordName = secretname.CARecord.Of("internal", "local")
 
 // put puts another CA into the administrator's Secret, with other trust anchors than its root if they are given.
 func (s *story) put(to *issuer, anchors ...*issuer) {
@@ -286,7 +286,7 @@ func TestRecordOfASignerThatIsGone(t *testing.T) {
 
 // The record is of certificates alone, and never where the keys of a managed CA may be.
 func TestRecordName(t *testing.T) {
-	if got := ca.RecordName("internal", "local"); got != "certwright-ca--internal.local" {
+	if got := secretname.CARecord.Of("internal", "local"); got != "certwright-ca--internal.local" {
 		t.Errorf("it is %s", got)
 	}
 	s, _, two := overlap(t)

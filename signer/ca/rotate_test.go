@@ -359,7 +359,7 @@ func TestLongestLifetimeIsRemembered(t *testing.T) {
 // A lifetime is written down before a certificate has it.
 func TestLifetimeIsWrittenDownFirst(t *testing.T) {
 	w := newWorld(t, managed(), false)
-	w.mustSign(time.Hour)
+	w.begin(time.Hour)
 	w.death.at, w.death.count = 1, 0
 	if chain, err := w.sign(2 * time.Hour); err == nil {
 		t.Errorf("signed until %s, and nothing was written", chain[0].NotAfter)

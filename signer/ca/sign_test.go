@@ -257,6 +257,9 @@ func TestNewRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := b.Rotate(t.Context(), w.ask(nil, nil)); err != nil {
+			t.Fatal(err)
+		}
 		anchors, err := b.TrustAnchors(t.Context())
 		if err != nil || len(anchors[0].Subject.CommonName) > 64 {
 			t.Errorf("%v, %v", anchors, err)

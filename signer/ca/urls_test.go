@@ -26,19 +26,19 @@ func withURLs(c v1alpha1.CA) v1alpha1.CA {
 // The suite has three verifiers and zlint look at certificates with these extensions.
 func TestConformanceURLs(t *testing.T) {
 	signertest.Run(t, func(t *testing.T) signertest.Subject {
-		w := newWorld(t, withURLs(managed()), true)
+		w := newManagedWorld(t, withURLs(managed()), true)
 		return signertest.Subject{Backend: w.Backend, Clock: w.clock, IsCA: true}
 	})
 }
 
 func TestURLsAreWritten(t *testing.T) {
 	config := withURLs(managed())
-	leaf := newWorld(t, config, false).mustSign(time.Hour)[0]
+	leaf := newManagedWorld(t, config, false).mustSign(time.Hour)[0]
 	if !slices.Equal(leaf.CRLDistributionPoints, config.CRLDistributionPoints) || !slices.Equal(leaf.OCSPServer, config.OCSPServers) ||
 		!slices.Equal(leaf.IssuingCertificateURL, config.IssuingCertificateURLs) {
 		t.Errorf("written are %q, %q, %q", leaf.CRLDistributionPoints, leaf.OCSPServer, leaf.IssuingCertificateURL)
 	}
-	bare := newWorld(t, managed(), false).mustSign(time.Hour)[0]
+	bare := newManagedWorld(t, managed(), false).mustSign(time.Hour)[0]
 	if len(bare.CRLDistributionPoints)+len(bare.OCSPServer)+len(bare.IssuingCertificateURL) != 0 {
 		t.Error("URLs are written that nobody configured")
 	}

@@ -48,11 +48,11 @@ func newAuthority(told *info.Resp, above []*x509.Certificate, config v1alpha1.CF
 		usages[i] = certificatesv1.KeyUsage(u) // Kubernetes took its names from cfssl
 	}
 	if a.bits, a.extended, err = csr.X509Usages(usages); err != nil {
-		return nil, fmt.Errorf("the server's profile %s: %w", quoted(config.Profile), err)
+		return nil, fmt.Errorf("the server's profile %s: %w", remote.Quote(config.Profile), err)
 	}
 	if config.Label == "" {
 		if a.expiry, err = time.ParseDuration(told.ExpiryString); err != nil || a.expiry <= 0 {
-			return nil, fmt.Errorf("the server's profile %s has the expiry %s, which is no lifetime", quoted(config.Profile), quoted(told.ExpiryString))
+			return nil, fmt.Errorf("the server's profile %s has the expiry %s, which is no lifetime", remote.Quote(config.Profile), remote.Quote(told.ExpiryString))
 		}
 	}
 	return a, nil

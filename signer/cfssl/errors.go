@@ -5,7 +5,6 @@ package cfssl
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	cferr "github.com/cloudflare/cfssl/errors"
@@ -33,7 +32,7 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string {
-	return fmt.Sprintf("the server answers %s (status %d, code %d)", quoted(r.message), r.status, r.code)
+	return fmt.Sprintf("the server answers %s (status %d, code %d)", remote.Quote(r.message), r.status, r.code)
 }
 
 // permanent reports whether trying again cannot help, if it was the answer to a request for a certificate.
@@ -94,6 +93,3 @@ func checkError(reason, format string, args ...any) error {
 func permanent(format string, args ...any) error {
 	return &signer.PermanentError{Err: fmt.Errorf(format, args...)}
 }
-
-// quoted quotes somebody else's words.
-func quoted(text string) string { return strconv.Quote(remote.Bound(text)) }

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
 // Reasons of the *signer.CheckError that Secrets returns.
@@ -85,19 +85,14 @@ func (s Secrets) fault(reason, name, format string, args ...any) error {
 	return &signer.CheckError{Reason: reason, Err: fmt.Errorf("Secret %s/%s "+format, append([]any{s.Namespace, name}, args...)...)}
 }
 
-// own are the beginnings of the names of Secrets that Certwright keeps for itself: with keys of CAs and accounts, and with tokens.
-var own = []string{"certwright-ca-", "certwright-acme-", "certwright-venafi-", "certwright-webhook-"}
-
 // CheckSecret checks a reference to a Secret whose entries are shown to a server, which may be anybody's: it cannot be one of
 // Certwright's own. The error names the field.
 func CheckSecret(ref v1alpha1.SecretRef, field string) error {
 	if ref.Name == "" {
 		return errors.New(field + ".name: is empty: it must name a Secret in Certwright's namespace")
 	}
-	for _, begin := range own {
-		if strings.HasPrefix(ref.Name, begin) {
-			return fmt.Errorf("%s.name: %q: Secrets whose names begin with %s are kept by Certwright for itself: put what is meant for the server into another one", field, ref.Name, begin)
-		}
+	if begin := secretname.Own(ref.Name); begin != "" {
+		return fmt.Errorf("%s.name: %q: Secrets whose names begin with %s are kept by Certwright for itself: put what is meant for the server into another one", field, ref.Name, begin)
 	}
 	return nil
 }

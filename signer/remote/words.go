@@ -4,6 +4,7 @@
 package remote
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -16,6 +17,9 @@ const maxWords = 300
 // Bound makes the words of a server fit to be quoted in an error, an event or a condition: one line of at most 300 bytes of
 // printable characters.
 func Bound(text string) string { return excerpt.Of(Line(text), maxWords) }
+
+// Quote is Bound in quotation marks.
+func Quote(text string) string { return strconv.Quote(Bound(text)) }
 
 // Line makes the words of a server one line of printable characters, however long: for who wants to understand them before they
 // are cut.

@@ -163,7 +163,7 @@ func (c *cloud) pickUp(ctx context.Context, o order, id string) ([]*x509.Certifi
 	if err := got.decode(&s, http.StatusOK); err != nil {
 		return nil, fmt.Errorf("asking for the request: %w", err)
 	}
-	said := fmt.Errorf("the server says of request %s: %s %s", id, quoted(s.Status), quoted(s.Error.Message))
+	said := fmt.Errorf("the server says of request %s: %s %s", id, remote.Quote(s.Status), remote.Quote(s.Error.Message))
 	switch {
 	case s.Status == "ISSUED":
 		if len(s.CertificateIDs) == 0 || !memory.IsID(s.CertificateIDs[0]) {
@@ -182,7 +182,7 @@ func (c *cloud) pickUp(ctx context.Context, o order, id string) ([]*x509.Certifi
 	if !strings.HasPrefix(s.Status, "PENDING") && s.Status != "NEW" && s.Status != "REQUESTED" || strings.Contains(s.Status, "APPROVAL") {
 		after = later
 	}
-	return nil, &signer.PendingError{After: after, Reason: fmt.Sprintf("the server says of request %s: %s", id, quoted(s.Status))}
+	return nil, &signer.PendingError{After: after, Reason: fmt.Sprintf("the server says of request %s: %s", id, remote.Quote(s.Status))}
 }
 
 func (c *cloud) contents(ctx context.Context, id string) ([]*x509.Certificate, error) {

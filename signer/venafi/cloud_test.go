@@ -273,12 +273,3 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // Two backends never share a Secret.
-func TestSecretName(t *testing.T) {
-	if got := venafi.SecretName("internal", "venafi"); got != ownSecret {
-		t.Errorf("got %s", got)
-	}
-	long := venafi.SecretName(strings.Repeat("a", 250), "b")
-	if len(long) > 253 || long == venafi.SecretName(strings.Repeat("a", 249), "b") {
-		t.Errorf("got %s", long)
-	}
-}

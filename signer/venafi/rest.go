@@ -101,7 +101,7 @@ func (r *refusal) Error() string {
 	if r.words == "" {
 		return fmt.Sprintf("the server answers with status %d and says nothing", r.status)
 	}
-	return fmt.Sprintf("the server answers %s (status %d)", quoted(r.words), r.status)
+	return fmt.Sprintf("the server answers %s (status %d)", remote.Quote(r.words), r.status)
 }
 
 // says reports whether the server used these words.
@@ -149,6 +149,3 @@ func checkError(reason, format string, args ...any) error {
 func permanent(format string, args ...any) error {
 	return &signer.PermanentError{Err: fmt.Errorf(format, args...)}
 }
-
-// quoted quotes somebody else's words.
-func quoted(text string) string { return strconv.Quote(remote.Bound(text)) }

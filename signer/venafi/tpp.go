@@ -153,12 +153,12 @@ func pending(r retrieved) error {
 	if r.Stage == stageApproval || strings.Contains(strings.ToLower(r.Status), "approv") {
 		after = later
 	}
-	return &signer.PendingError{After: after, Reason: fmt.Sprintf("the server is at stage %d: %s", r.Stage, quoted(r.Status))}
+	return &signer.PendingError{After: after, Reason: fmt.Sprintf("the server is at stage %d: %s", r.Stage, remote.Quote(r.Status))}
 }
 
 // failed is about a certificate object in an error state, which it leaves only when somebody resets it.
 func (t *tpp) failed(ctx context.Context, dn string, r retrieved) error {
-	err := fmt.Errorf("the server failed at stage %d: %s", r.Stage, quoted(r.Status))
+	err := fmt.Errorf("the server failed at stage %d: %s", r.Stage, remote.Quote(r.Status))
 	if r.Stage == stageApproval && strings.Contains(strings.ToLower(r.Status), "reject") {
 		return &signer.PermanentError{Err: err} // a person said no; at other stages it is the server that was rejected
 	}
@@ -195,7 +195,7 @@ func (t *tpp) request(ctx context.Context, name string, o order) error {
 		return t.refused(ctx, o, fmt.Errorf("requesting the certificate: %w", err))
 	}
 	if want := t.folder + `\` + name; !strings.EqualFold(r.CertificateDN, want) {
-		return fmt.Errorf("requesting the certificate: the server keeps it as %s, not %s", quoted(r.CertificateDN), quoted(want))
+		return fmt.Errorf("requesting the certificate: the server keeps it as %s, not %s", remote.Quote(r.CertificateDN), remote.Quote(want))
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (t *tpp) policy(ctx context.Context, pkcs10 string) (*checked, error) {
 	err = got.decode(&c, http.StatusOK)
 	var r *refusal
 	if errors.As(err, &r) && r.status == http.StatusBadRequest && r.says("does not exist") {
-		return nil, checkError(reasonZoneUnknown, "there is no policy folder %s: set venafi.tpp.zone to one that the account may read: %w", quoted(t.folder), r)
+		return nil, checkError(reasonZoneUnknown, "there is no policy folder %s: set venafi.tpp.zone to one that the account may read: %w", remote.Quote(t.folder), r)
 	}
 	return &c, err
 }
@@ -282,7 +282,7 @@ func (t *tpp) check(ctx context.Context) error {
 		return fmt.Errorf("reading the zone's policy: %w", err)
 	}
 	if g := c.Policy.CsrGeneration; g.Locked && g.Value == "ServiceGenerated" {
-		return checkError(reasonZoneUnusable, "the policy folder %s has the server make keys and requests: set its CSR Generation to User Provided", quoted(t.folder))
+		return checkError(reasonZoneUnusable, "the policy folder %s has the server make keys and requests: set its CSR Generation to User Provided", remote.Quote(t.folder))
 	}
 	if err := t.auth.saved(ctx); err != nil {
 		return &signer.CheckError{Reason: reasonRefreshTokenUnsaved, Signs: true, Err: fmt.Errorf("the next refresh token is in memory only, and lost if the signer restarts: %w", err)}

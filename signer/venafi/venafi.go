@@ -11,9 +11,7 @@ package venafi
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,6 +24,7 @@ import (
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/remote"
+	"github.com/certwright/certwright/signer/secretname"
 	"github.com/certwright/certwright/signer/venafi/memory"
 )
 
@@ -76,7 +75,7 @@ func New(o Options) (*Backend, error) {
 		return nil, fmt.Errorf("venafi.usages: %w", err)
 	}
 	secrets := remote.Secrets{Reader: o.Client, Namespace: o.Namespace}
-	own := &memory.Secret{Client: o.Client, Reader: o.Reader, Key: client.ObjectKey{Namespace: o.Namespace, Name: SecretName(o.Signer, o.Backend)}}
+	own := &memory.Secret{Client: o.Client, Reader: o.Reader, Key: client.ObjectKey{Namespace: o.Namespace, Name: secretname.Venafi.Of(o.Signer, o.Backend)}}
 	var err error
 	switch tpp, cloud := o.Venafi.TPP, o.Venafi.Cloud; {
 	case (tpp == nil) == (cloud == nil):
@@ -90,17 +89,6 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	return b, nil
-}
-
-// SecretName is the name of the Secret that a backend keeps refresh tokens and orders in. A backend's name has no dots, so no two
-// backends share one; a name that would be too long for Kubernetes becomes a hash.
-func SecretName(signer, backend string) string {
-	name := "certwright-venafi-" + signer + "." + backend
-	if len(name) > 253 {
-		sum := sha256.Sum256([]byte(name))
-		return "certwright-venafi-" + hex.EncodeToString(sum[:])
-	}
-	return name
 }
 
 // Sign implements signer.Backend. The chain holds the leaf and the CA certificates above it that the server tells, without the

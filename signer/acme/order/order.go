@@ -51,7 +51,7 @@ type Order struct {
 
 // Reset forgets all that is known of the order at the server, but not what may be in place for it.
 func (o *Order) Reset() {
-	o.Record.URL, o.Record.Account, o.Record.Expires = "", "", time.Time{}
+	o.Record.URL, o.Record.Account = "", ""
 	o.Next, o.Waiting, o.Looks, o.Since, o.Turn = time.Time{}, "", 0, time.Time{}, time.Time{}
 	o.Listed, o.Present, o.Seen, o.Done = map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	o.Told, o.Judged = map[string]time.Time{}, false

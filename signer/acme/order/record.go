@@ -22,6 +22,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer/acme/challenge"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
 // Label is on the Secret of every order. Its value names the backend.
@@ -30,7 +31,6 @@ const Label = "certwright.dev/acme-order"
 const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	managedBy      = "certwright"
-	namePrefix     = "certwright-acme-order-"
 	recordKey      = "order.json"
 )
 
@@ -48,8 +48,6 @@ type Record struct {
 	Account string `json:"account,omitempty"`
 	// URL of the order. Empty if there is none now.
 	URL string `json:"url,omitempty"`
-	// Expires is when the server forgets the order.
-	Expires time.Time `json:"expires,omitzero"`
 
 	// Failures counts orders of this request that came to nothing because of something that may pass, Losses those that the
 	// server lost or broke. After one, no order is made before NotBefore.
@@ -94,7 +92,7 @@ func (k Key) name() string {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
-	return namePrefix + hex.EncodeToString(h.Sum(nil)[:16])
+	return secretname.ACMEOrder + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // labelValue names a backend as the value of a label can.

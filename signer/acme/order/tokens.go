@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/signer/acme/challenge"
+	"github.com/certwright/certwright/signer/secretname"
 )
 
 // indexToken is the index of Secrets by the tokens of HTTP-01 challenges that they hold the answers to.
@@ -43,7 +44,7 @@ func Index(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 func isOrder(secret *corev1.Secret) bool {
-	return secret.Labels[Label] != "" && strings.HasPrefix(secret.Name, namePrefix)
+	return secret.Labels[Label] != "" && strings.HasPrefix(secret.Name, secretname.ACMEOrder)
 }
 
 // Tokens finds the answers to HTTP-01 challenges, in every replica.

@@ -31,7 +31,7 @@ const (
 	entryState = "rotation.json"
 )
 
-// CA is a CA that Certwright made. It does not change once it is in use.
+// CA is a CA that Certwright made. It does not change once it is in use. The zero value is one of which nothing is there yet.
 type CA struct {
 	// Authority signs. Its first anchor is Root.
 	Authority *authority.Authority
@@ -44,11 +44,6 @@ type CA struct {
 	issuer           *x509.Certificate
 	rootKey, nextKey crypto.Signer
 	key              crypto.Signer
-}
-
-// New makes a CA whose certificates live as long as given at the longest, and returns its entries.
-func (c Config) New(now time.Time, longest time.Duration) (entry.Data, error) {
-	return (&CA{}).Take(c, rotation.Replace, rotation.State{}.Raise(longest), now)
 }
 
 // Take takes a step, after which the state is as given, and returns the entries that hold all that is there then. The CA itself stays as

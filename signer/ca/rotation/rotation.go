@@ -18,7 +18,8 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 )
 
-// maxMargin is how far the clocks of those who sign may lie apart, and how long one that no longer leads may go on to sign.
+// maxMargin is how far the clocks of those who sign may lie apart, and how long one that no longer leads may go on to sign. What one makes
+// is valid by all of them: its life begins as much earlier (authority.Backdate).
 const maxMargin = 5 * time.Minute
 
 // State is what is written down of a CA's rotation. The zero value is a CA that nothing is known of.
@@ -98,8 +99,9 @@ type Facts struct {
 	Now time.Time
 	// Propagation is how long everybody who verifies has to learn of a new root.
 	Propagation time.Duration
-	// Due is true if the root is to be replaced; Compromised if it is to be at once; Renew if the intermediate is.
-	Due, Compromised, Renew bool
+	// Absent is true if there is no CA, and one is to be made; Due if the root is to be replaced; Compromised if it is to be at once; Renew
+	// if the intermediate is.
+	Absent, Due, Compromised, Renew bool
 	// MaxDuration is the longest lifetime that may be granted now.
 	MaxDuration time.Duration
 	// OldNotAfter is when the old root expires, and all below it; zero if that is not known.
@@ -118,7 +120,7 @@ type Facts struct {
 func (s State) Next(f Facts) (Step, State, error) {
 	now := f.Now.UTC().Round(0)
 	switch {
-	case f.Compromised, f.Renew, s.Phase == "" && f.Due:
+	case f.Absent, f.Compromised, f.Renew, s.Phase == "" && f.Due:
 		return s.making(f)
 	case time.Duration(s.Longest) < f.MaxDuration:
 		return Raise, s.Raise(f.MaxDuration), nil
@@ -152,13 +154,13 @@ func (s State) Next(f Facts) (Step, State, error) {
 	return None, s, nil
 }
 
-// making returns the step that makes certificates. Made by a clock that is ahead, they would not be valid when they are needed.
+// making returns the step that makes certificates.
 func (s State) making(f Facts) (Step, State, error) {
-	at, _, err := f.at(time.Time{})
+	at, err := f.Agreed()
 	switch {
 	case err != nil:
 		return None, s, err
-	case f.Compromised:
+	case f.Absent, f.Compromised:
 		return Replace, State{Longest: Lifetime(f.MaxDuration)}, nil
 	case f.Renew:
 		return Renew, s, nil
@@ -175,20 +177,32 @@ func (f Facts) seenAt(until time.Time) (at time.Time, ok bool, err error) {
 	return f.at(until)
 }
 
-// at reports whether a time has come by the other clock as well, and the later of both times. They must not lie far apart: a process
-// that begins on a machine whose clock is wrong cannot know that by itself.
+// at reports whether a time has come by the other clock as well, and the later of both times.
 func (f Facts) at(until time.Time) (at time.Time, ok bool, err error) {
 	other, err := f.Time()
 	if err != nil {
 		return at, false, err
 	}
-	if apart := f.Now.Sub(other).Abs(); apart > maxMargin {
-		return at, false, fmt.Errorf("the clock here says that it is %s, and the API server's %s: set them right", f.Now.UTC().Format(time.RFC3339), other.UTC().Format(time.RFC3339))
+	ahead := f.Now.Sub(other)
+	if ahead.Abs() > maxMargin {
+		word := "ahead of"
+		if ahead < 0 {
+			word = "behind"
+		}
+		return at, false, fmt.Errorf("the clock of the node that this runs on is %s %s the API server's: set right the one that is wrong", ahead.Abs().Round(time.Minute), word)
 	}
 	if at = f.Now; other.After(at) {
 		at = other
 	}
 	return at.UTC().Round(0), !other.Before(until), nil
+}
+
+// Agreed returns the later of both clocks' times, of which only Now and Time need to be known. It is an error if they lie far apart: a
+// process that begins on a machine whose clock is wrong cannot know that by itself, and what is made by a clock that is ahead is not valid
+// when it is needed, or in use when it should be.
+func (f Facts) Agreed() (time.Time, error) {
+	at, _, err := f.at(time.Time{})
+	return at, err
 }
 
 // Switched returns the state after other roots took the place of those that were there.

@@ -124,14 +124,14 @@ func TestAnotherClockIsAsked(t *testing.T) {
 		at    time.Time // that is written down
 		err   string
 	}{
-		"publishing, ours is a day ahead": {publishing(later.Add(-propagation)), says(now), None, time.Time{}, "the clock here says that it is 2026-05-05T03:02:01Z, and the API server's 2026-05-04T03:02:01Z"},
-		"signing, ours is a day ahead":    {signing(later.Add(-day - 2*maxMargin)), says(now), None, time.Time{}, "set them right"},
+		"publishing, ours is a day ahead": {publishing(later.Add(-propagation)), says(now), None, time.Time{}, "the clock of the node that this runs on is 24h0m0s ahead of the API server's"},
+		"signing, ours is a day ahead":    {signing(later.Add(-day - 2*maxMargin)), says(now), None, time.Time{}, "set right the one that is wrong"},
 		"ours is a second ahead":          {publishing(later.Add(-propagation)), says(later.Add(-time.Second)), None, time.Time{}, ""},
 		"the other one is ahead":          {publishing(later.Add(-propagation)), says(later.Add(time.Minute)), Switch, later.Add(time.Minute), ""},
 		"seen, the other one is ahead":    {publishing(time.Time{}), says(later.Add(time.Minute)), Seen, later.Add(time.Minute), ""},
 		"seen, ours is ahead":             {publishing(time.Time{}), says(later.Add(-time.Minute)), Seen, later, ""},
-		"seen, ours is a day ahead":       {publishing(time.Time{}), says(now), None, time.Time{}, "set them right"},
-		"seen, ours is a day behind":      {publishing(time.Time{}), says(later.Add(day)), None, time.Time{}, "set them right"},
+		"seen, ours is a day ahead":       {publishing(time.Time{}), says(now), None, time.Time{}, "set right the one that is wrong"},
+		"seen, ours is a day behind":      {publishing(time.Time{}), says(later.Add(day)), None, time.Time{}, "24h0m0s behind the API server's"},
 		"it does not say when seen":       {publishing(time.Time{}), func() (time.Time, error) { return later, away }, None, time.Time{}, away.Error()},
 		"it does not say when signing":    {signing(now.Add(-2 * day)), func() (time.Time, error) { return later, away }, None, time.Time{}, away.Error()},
 	} {

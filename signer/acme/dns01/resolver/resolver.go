@@ -49,7 +49,7 @@ func New(nameservers []string, port uint16) (*Resolver, error) {
 	}
 	r := &Resolver{port: strconv.Itoa(int(port))}
 	for i, n := range nameservers {
-		address, err := ParseNameserver(n)
+		address, err := parseNameserver(n)
 		if err != nil {
 			return nil, fmt.Errorf("[%d]: %w", i, err)
 		}
@@ -58,9 +58,9 @@ func New(nameservers []string, port uint16) (*Resolver, error) {
 	return r, nil
 }
 
-// ParseNameserver reads ADDRESS or ADDRESS:PORT and returns ADDRESS:PORT, with port 53 if there is none. An IPv6 address with
+// parseNameserver reads ADDRESS or ADDRESS:PORT and returns ADDRESS:PORT, with port 53 if there is none. An IPv6 address with
 // a port is in brackets, and has no zone.
-func ParseNameserver(s string) (string, error) {
+func parseNameserver(s string) (string, error) {
 	if address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil && address.Zone() == "" {
 		return netip.AddrPortFrom(address, dnsPort).String(), nil
 	}

@@ -219,8 +219,8 @@ func TestParseNameserver(t *testing.T) {
 		"":                    "",
 		":53":                 "",
 	} {
-		if got, err := ParseNameserver(s); got != want || (err == nil) != (want != "") {
-			t.Errorf("ParseNameserver(%q) is %q, error %v; want %q", s, got, err, want)
+		if got, err := parseNameserver(s); got != want || (err == nil) != (want != "") {
+			t.Errorf("parseNameserver(%q) is %q, error %v; want %q", s, got, err, want)
 		}
 	}
 	if _, err := New([]string{"192.0.2.53", "nobody"}, 0); err == nil || !strings.HasPrefix(err.Error(), "[1]: ") {
@@ -234,16 +234,16 @@ func FuzzParseNameserver(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		address, err := ParseNameserver(s)
+		address, err := parseNameserver(s)
 		if err != nil {
 			return
 		}
 		parsed, err := netip.ParseAddrPort(address)
 		if err != nil || parsed.Port() == 0 {
-			t.Fatalf("ParseNameserver(%q) is %q: %v", s, address, err)
+			t.Fatalf("parseNameserver(%q) is %q: %v", s, address, err)
 		}
-		if again, err := ParseNameserver(address); err != nil || again != address {
-			t.Errorf("ParseNameserver(%q) is %q, and of that %q, %v", s, address, again, err)
+		if again, err := parseNameserver(address); err != nil || again != address {
+			t.Errorf("parseNameserver(%q) is %q, and of that %q, %v", s, address, again, err)
 		}
 	})
 }

@@ -54,8 +54,8 @@ func TestParseServer(t *testing.T) {
 		"ns1.example.com:53:1": "",
 		`ns1\.example.com`:     "",
 	} {
-		if got, err := ParseServer(s); got != want || (err == nil) != (want != "") {
-			t.Errorf("ParseServer(%q) is %q, error %v; want %q", s, got, err, want)
+		if got, err := parseServer(s); got != want || (err == nil) != (want != "") {
+			t.Errorf("parseServer(%q) is %q, error %v; want %q", s, got, err, want)
 		}
 	}
 }
@@ -66,16 +66,16 @@ func FuzzParseServer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		address, err := ParseServer(s)
+		address, err := parseServer(s)
 		if err != nil {
 			return
 		}
 		host, port, err := net.SplitHostPort(address)
 		if err != nil || host == "" || port == "0" {
-			t.Fatalf("ParseServer(%q) is %q, which is no address: %v", s, address, err)
+			t.Fatalf("parseServer(%q) is %q, which is no address: %v", s, address, err)
 		}
-		if again, err := ParseServer(address); err != nil || again != address {
-			t.Errorf("ParseServer(%q) is %q, and of that %q, %v", s, address, again, err)
+		if again, err := parseServer(address); err != nil || again != address {
+			t.Errorf("parseServer(%q) is %q, and of that %q, %v", s, address, again, err)
 		}
 	})
 }

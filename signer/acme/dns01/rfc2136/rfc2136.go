@@ -61,7 +61,7 @@ var (
 // New returns a writer. It does no I/O; the error is about the configuration and names the field below dns01.rfc2136. The
 // TSIG key is read anew for each update.
 func New(config v1alpha1.RFC2136, secrets remote.Secrets, c clock.PassiveClock) (*Writer, error) {
-	server, err := ParseServer(config.Server)
+	server, err := parseServer(config.Server)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
@@ -80,9 +80,9 @@ func New(config v1alpha1.RFC2136, secrets remote.Secrets, c clock.PassiveClock) 
 	return w, remote.CheckRef(w.secret, "tsig.secretRef")
 }
 
-// ParseServer reads HOST or HOST:PORT and returns HOST:PORT, with port 53 if there is none. An IPv6 address with a port is in
+// parseServer reads HOST or HOST:PORT and returns HOST:PORT, with port 53 if there is none. An IPv6 address with a port is in
 // brackets.
-func ParseServer(s string) (string, error) {
+func parseServer(s string) (string, error) {
 	host, port := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), dnsPort
 	if net.ParseIP(host) == nil && strings.Contains(s, ":") {
 		var err error

@@ -120,7 +120,7 @@ func TestAdmissionPoliciesAreInForce(t *testing.T) {
 	}
 	want := []string{
 		"certwright-events", "certwright-kubernetes-signers", "certwright-pod-certificate-requests", "certwright-pods", "certwright-request-metadata", "certwright-request-review", "certwright-request-size",
-		"certwright-request-writes", "certwright-signer-routes", "certwright-signer-writes", "certwright-webhook-writes",
+		"certwright-request-writes", "certwright-signer-routes", "certwright-signer-writes", "certwright-trust-configmaps", "certwright-webhook-writes",
 	}
 	if got := keys(policies); !slices.Equal(got, want) {
 		t.Errorf("policies %v, want %v", got, want)
@@ -158,6 +158,7 @@ func TestAdmissionPoliciesKnowTheNames(t *testing.T) {
 			account("signer"), "'" + v1alpha1.TrustConfigMap + "'",
 			"'" + strings.TrimPrefix(v1alpha1.ClusterTrustBundleName("a.b/c"), "a.b:c") + "'",
 		},
+		"certwright-trust-configmaps":         {account("signer"), "'" + v1alpha1.TrustConfigMap + "'"},
 		"certwright-pod-certificate-requests": {fmt.Sprintf("authorizer.serviceAccount('%s', '%s')", namespace, serviceAccount("signer").Name)},
 		"certwright-signer-routes":            {account("signer"), "'" + namespace + "'", "'certwright-acme-solver'"},
 		"certwright-request-writes":           {account("approver"), account("signer"), "'" + v1alpha1.AnnotationReview + "'", "'" + v1alpha1.AnnotationRenewAt + "'"},

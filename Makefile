@@ -6,6 +6,7 @@ LDFLAGS := -s -w -X github.com/certwright/certwright/version.version=$(VERSION)
 TOOL := go tool -modfile=hack/tools/go.mod
 KUBERNETES ?= 1.37
 export CERTWRIGHT_KUBERNETES := $(KUBERNETES)
+export CERTWRIGHT_KUBELET := $(KUBELET)
 
 # Go modules beside the main one that have tests, so that what they depend on stays out of it.
 MODULES := cmd/certwright-dns cmd/certwright-kms hack/cluster hack/images
@@ -39,6 +40,7 @@ images-extra: bin/certwright-kms bin/certwright-dns bin/sample-signer bin/images
 
 # Images of what the end-to-end tests run beside Certwright, and of certwright-kms together with a software HSM.
 POSTGRES := /usr/lib/postgresql/15/bin
+JAVA := /usr/lib/jvm/java-17-openjdk-$(shell dpkg --print-architecture 2>/dev/null)
 SOFTHSM := /usr/lib/softhsm/libsofthsm2.so
 .PHONY: e2e-images
 e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/go-app bin/certwright-kms
@@ -51,6 +53,8 @@ e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/go-
 	bin/images-tool --out bin/images --libraries --root bin/debian/nginx nginx=certwright/e2e-nginx:dev:/usr/sbin/nginx
 	bin/images-tool --out bin/images --libraries --root bin/debian/postgres \
 	  postgres=certwright/e2e-postgres:dev:/usr/local/bin/docker-entrypoint.sh,$(POSTGRES)/postgres,$(POSTGRES)/initdb,$(POSTGRES)/psql,$(POSTGRES)/pg_isready,/bin/dash
+	bin/images-tool --out bin/images --libraries --root bin/debian/node node=certwright/e2e-node:dev:/usr/bin/node
+	bin/images-tool --out bin/images --libraries --root bin/debian/java java=certwright/e2e-java:dev:$(JAVA)/bin/java,$(JAVA)/lib/server/libjvm.so
 
 .PHONY: generate
 generate: ## Generate deepcopy code, gRPC code, CRDs, docs/reference.md and manifests/install.yaml
@@ -70,8 +74,8 @@ unit: packages ## Run the tests that need no cluster
 	for module in $(MODULES); do go test -C $$module ./... || exit; done
 
 .PHONY: e2e
-e2e: e2e-images bin/cluster ## Run the end-to-end tests; KUBERNETES=1.36 chooses the older release
-	hack/with-cluster.sh once go test -tags e2e -count=1 -timeout 30m ./e2e/...
+e2e: e2e-images bin/cluster ## Run the end-to-end tests, or those that RUN matches; KUBERNETES=1.36 chooses the older release, KUBELET=1.35 an older kubelet
+	hack/with-cluster.sh once go test -C e2e -tags e2e -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)')
 
 .PHONY: faults
 faults: packages bin/cluster ## Let the real servers behind backends fail under load, each fault for DURATION (20s)

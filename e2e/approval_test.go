@@ -33,10 +33,7 @@ func TestPodWaitsForAPersonAndStartsOnceApproved(t *testing.T) {
 	if want := "kubectl certificate approve " + request.Name; !strings.Contains(note, want) {
 		s.Errorf("the event does not say %q: %s", want, note)
 	}
-	s.must(admin.Get(s.ctx, client.ObjectKeyFromObject(pod), pod), "reading the pod")
-	if w := pod.Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != "PodInitializing" {
-		s.Errorf("the pod does not wait: %s", describePod(pod))
-	}
+	s.podWaits(pod, "PodInitializing")
 
 	s.approve(boss, request)
 	s.podReady(pod)
@@ -73,9 +70,7 @@ func TestPodShowsWhatThePolicyDoesNotAllow(t *testing.T) {
 	s.make(pod)
 	s.podShows(pod, "Denied", "PolicyDenies", "dnsNames", "shop.example.com", "uris", other, s.spiffeID("app"))
 	s.warnedOfPod(pod, "PolicyDenies", "dnsNames", "shop.example.com")
-	if pod.Status.ContainerStatuses[0].State.Waiting == nil {
-		s.Errorf("the workload started: %s", describePod(pod))
-	}
+	s.podWaits(pod, "PodInitializing")
 }
 
 // annotatedPod makes a pod that asks for its SPIFFE ID, with a service account of its own.
@@ -105,6 +100,21 @@ func (s *story) requestOf(pod *corev1.Pod) *certificatesv1.CertificateSigningReq
 		return errors.New("there is none")
 	})
 	return found
+}
+
+// podWaits checks that the pod's own container has not started, and why. What the kubelet knows of it is known to others some time later.
+func (s *story) podWaits(pod *corev1.Pod, reason string) {
+	s.Helper()
+	s.until("the state of the containers of pod "+pod.Name, soon, func(ctx context.Context) error {
+		err := admin.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+		if err == nil && len(pod.Status.ContainerStatuses) == 0 {
+			err = errors.New("it has none")
+		}
+		return err
+	})
+	if w := pod.Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != reason {
+		s.Errorf("the pod does not wait: %s", describePod(pod))
+	}
 }
 
 // podShows waits until the termination message of the pod's agent has all these parts.

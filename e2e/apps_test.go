@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -32,6 +33,12 @@ func (s *story) exampleApp(name string, images ...string) *corev1.Pod {
 	s.Helper()
 	objects, err := manifest(exampleApps + name + ".yaml")
 	s.must(err, "reading the example")
+	return s.example(name, objects, images...)
+}
+
+// example does so with what was read.
+func (s *story) example(name string, objects []*unstructured.Unstructured, images ...string) *corev1.Pod {
+	s.Helper()
 	for _, o := range objects {
 		o.SetNamespace(s.namespace)
 		if template, found, _ := unstructured.NestedMap(o.Object, "spec", "template"); found {
@@ -56,44 +63,27 @@ func (s *story) exampleApp(name string, images ...string) *corev1.Pod {
 	return &pod
 }
 
-// forward has kubectl forward a port of this machine to a port of the pod until the story ends, and returns its address.
-func (s *story) forward(pod *corev1.Pod, port int) string {
-	s.Helper()
-	cmd := exec.CommandContext(s.ctx, "kubectl", "port-forward", "-n", pod.Namespace, "pod/"+pod.Name, fmt.Sprintf(":%d", port))
-	out, err := cmd.StdoutPipe()
-	s.must(err, "forwarding a port")
-	s.must(cmd.Start(), "forwarding a port")
-	s.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	lines := bufio.NewReader(out)
-	first, err := lines.ReadString('\n')
-	s.must(err, "reading which port is forwarded")
-	go func() { _, _ = io.Copy(io.Discard, lines) }()
-	address, _, found := strings.Cut(strings.TrimPrefix(first, "Forwarding from "), " ")
-	if !found {
-		s.Fatalf("kubectl port-forward says %q", first)
-	}
-	return address
-}
-
-// callApp makes a connection to a server that the story's Signer vouches for, and returns the serial number of its certificate.
-func (s *story) callApp(ctx context.Context, address, name string, roots *x509.CertPool, begin func(net.Conn) error) (*tls.Conn, string, error) {
+// callApp makes a connection to a server that the story's Signer vouches for, with the client's certificates, and returns the serial number
+// of the server's.
+func (s *story) callApp(ctx context.Context, app *forwarding, name string, roots *x509.CertPool, begin func(net.Conn) error, certificates ...tls.Certificate) (*tls.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	var dialer net.Dialer
-	raw, err := dialer.DialContext(ctx, "tcp", address)
+	raw, err := app.dial(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	connection := tls.Client(raw, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: name + "." + s.namespace + ".svc"})
+	connection := tls.Client(raw, &tls.Config{
+		MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: name + "." + s.namespace + ".svc", Certificates: certificates,
+	})
+	limited := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	err = begin(raw)
 	if err == nil {
 		err = connection.HandshakeContext(ctx)
 	}
+	limited()
 	if err != nil {
 		_ = raw.Close()
+		app.end()
 		return nil, "", err
 	}
 	return connection, connection.ConnectionState().PeerCertificates[0].SerialNumber.Text(16), nil
@@ -116,15 +106,19 @@ func TestNginxServesTheNewCertificateAndDropsNobody(t *testing.T) {
 	o := s.signer()
 	s.policy()
 	pod := s.exampleApp("nginx", "nginxinc/nginx-unprivileged:1.29", "certwright/e2e-nginx:dev")
-	address, roots := s.forward(pod, 8443), s.roots(s.trustBundle(o))
-	call := func(ctx context.Context) (*tls.Conn, string, error) {
-		return s.callApp(ctx, address, "nginx", roots, func(net.Conn) error { return nil })
+	app, roots := s.forward(pod, 8443), s.roots(s.trustBundle(o))
+	var established *tls.Conn
+	var first string
+	call := func(ctx context.Context) (connection *tls.Conn, serial string, err error) {
+		return s.callApp(ctx, app, "nginx", roots, func(net.Conn) error { return nil })
 	}
-	established, first, err := call(s.ctx)
-	s.must(err, "connecting to nginx")
+	s.until("a connection to nginx", soon, func(ctx context.Context) (err error) {
+		established, first, err = call(ctx)
+		return err
+	})
 
 	s.askAsAdministrator(0, "renew", "pod", pod.Name, "-n", s.namespace)
-	s.until("nginx to serve another certificate", starting, func(ctx context.Context) error {
+	s.until("nginx to serve another certificate", renewing, func(ctx context.Context) error {
 		connection, serial, err := call(ctx)
 		if err != nil {
 			return err
@@ -138,7 +132,7 @@ func TestNginxServesTheNewCertificateAndDropsNobody(t *testing.T) {
 		return fmt.Errorf("it serves certificate %s", serial)
 	})
 	defer established.Close()
-	_, err = io.WriteString(established, "GET / HTTP/1.1\r\nHost: nginx\r\nConnection: close\r\n\r\n")
+	_, err := io.WriteString(established, "GET / HTTP/1.1\r\nHost: nginx\r\nConnection: close\r\n\r\n")
 	s.must(err, "asking on the connection that stood before")
 	response, err := http.ReadResponse(bufio.NewReader(established), nil)
 	s.must(err, "reading the answer on the connection that stood before")
@@ -155,28 +149,39 @@ func TestPostgreSQLServesTheNewCertificateAndDropsNobody(t *testing.T) {
 	o := s.signer()
 	s.policy()
 	pod := s.exampleApp("postgres", "postgres:17", "certwright/e2e-postgres:dev")
-	address, roots := s.forward(pod, 5432), s.roots(s.trustBundle(o))
+	app, roots := s.forward(pod, 5432), s.roots(s.trustBundle(o))
 	serial := func(ctx context.Context) (string, error) {
-		connection, serial, err := s.callApp(ctx, address, "postgres", roots, askForTLS)
+		connection, serial, err := s.callApp(ctx, app, "postgres", roots, askForTLS)
 		if err != nil {
 			return "", err
 		}
 		return serial, connection.Close()
 	}
-	first, err := serial(s.ctx)
-	s.must(err, "connecting to PostgreSQL")
-	ask := s.psql(pod)
-	before := ask()
+	var first, before string
+	s.until("a connection to PostgreSQL", soon, func(ctx context.Context) (err error) {
+		first, err = serial(ctx)
+		return err
+	})
+	// The way through the Service is there some time after the pod is ready.
+	var session *psql
+	s.until("a session with PostgreSQL by way of its Service", soon, func(context.Context) (err error) {
+		if session, err = s.psql(pod); err == nil {
+			before, err = session.process()
+		}
+		return err
+	})
 
 	s.askAsAdministrator(0, "renew", "pod", pod.Name, "-n", s.namespace)
-	s.until("PostgreSQL to serve another certificate", starting, func(ctx context.Context) error {
+	s.until("PostgreSQL to serve another certificate", renewing, func(ctx context.Context) error {
 		now, err := serial(ctx)
 		if err == nil && now == first {
 			err = fmt.Errorf("it serves certificate %s", now)
 		}
 		return err
 	})
-	if after := ask(); after != before || !strings.HasSuffix(before, "|t") {
+	after, err := session.process()
+	s.must(err, "asking PostgreSQL in the session that stood before")
+	if after != before || !strings.HasSuffix(before, "|t") {
 		s.Errorf("the session was %q and is %q, want the same process and TLS", before, after)
 	}
 }
@@ -196,31 +201,52 @@ func askForTLS(connection net.Conn) error {
 	return nil
 }
 
-// psql begins a session with PostgreSQL over TLS, in its pod. The function that it returns asks, in that session, which process of the
-// server it has, and whether over TLS.
-func (s *story) psql(pod *corev1.Pod) (ask func() string) {
-	s.Helper()
+// psql is a session with PostgreSQL over TLS, from its own pod by way of its Service.
+type psql struct {
+	program  *exec.Cmd
+	in       io.WriteCloser
+	out      *bufio.Reader
+	problems bytes.Buffer // to be read when the program has ended
+}
+
+// psql starts the program, which may yet be unable to connect.
+func (s *story) psql(pod *corev1.Pod) (*psql, error) {
 	host := "postgres." + s.namespace + ".svc"
-	cmd := exec.CommandContext(s.ctx, "kubectl", "exec", "-i", "-n", pod.Namespace, pod.Name, "-c", "postgres", "--", "psql", "-qAt",
-		"host="+host+" user=postgres password=example dbname=postgres sslmode=verify-full sslrootcert="+tlsDirectory+"ca.crt")
-	in, err := cmd.StdinPipe()
-	s.must(err, "starting psql")
-	out, err := cmd.StdoutPipe()
-	s.must(err, "starting psql")
-	var problems strings.Builder
-	cmd.Stderr = &problems
-	s.must(cmd.Start(), "starting psql")
-	s.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	lines := bufio.NewReader(out)
-	return func() string {
-		s.Helper()
-		_, err := io.WriteString(in, "select pid, ssl from pg_stat_ssl where pid = pg_backend_pid();\n")
-		s.must(err, "asking PostgreSQL")
-		line, err := lines.ReadString('\n')
-		s.must(err, "reading the answer of PostgreSQL: %s", problems.String())
-		return strings.TrimSpace(line)
+	p := &psql{program: exec.CommandContext(s.ctx, "kubectl", "exec", "-i", "-n", pod.Namespace, pod.Name, "-c", "postgres", "--", "psql", "-qAt",
+		"host="+host+" user=postgres password=example dbname=postgres connect_timeout=10 sslmode=verify-full sslrootcert="+tlsDirectory+"ca.crt")}
+	p.program.Stderr = &p.problems
+	in, err := p.program.StdinPipe()
+	if err != nil {
+		return nil, err
 	}
+	out, err := p.program.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.in, p.out = in, bufio.NewReader(out)
+	if err := p.program.Start(); err != nil {
+		return nil, err
+	}
+	s.Cleanup(func() { _ = p.end() })
+	return p, nil
+}
+
+// process asks in this session which process of the server it has, and whether over TLS. A session that does not answer is ended.
+func (p *psql) process() (string, error) {
+	patience := time.AfterFunc(soon, func() { _ = p.program.Process.Kill() })
+	defer patience.Stop()
+	_, err := io.WriteString(p.in, "select pid, ssl from pg_stat_ssl where pid = pg_backend_pid();\n")
+	if err == nil {
+		var line string
+		if line, err = p.out.ReadString('\n'); err == nil {
+			return strings.TrimSpace(line), nil
+		}
+	}
+	return "", fmt.Errorf("%w: psql ended: %w: %s", err, p.end(), p.problems.String())
+}
+
+// end ends the session, and says how the program ended.
+func (p *psql) end() error {
+	_ = p.in.Close()
+	return p.program.Wait()
 }

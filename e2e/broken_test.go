@@ -30,7 +30,7 @@ func TestInvariant9_AGoodPolicyIsNotReplacedByABrokenOne(t *testing.T) {
 	policy.Spec.Allow.DNSNames = []string{"{nonsense}.example.com"}
 	err := admin.Patch(s.ctx, policy, client.MergeFrom(before))
 	if !apierrors.IsInvalid(err) {
-		t.Fatalf("got %v, want the broken policy to be refused", err)
+		s.Fatalf("got %v, want the broken policy to be refused", err)
 	}
 	s.contains("the refusal", err.Error(), "spec.allow.dnsNames[0]", "{nonsense}.example.com", "{service}")
 
@@ -92,14 +92,14 @@ spec:
 `
 	c := s.run(fill(broken, "NAME", s.name, "SIGNER", s.signerName), "kubectl", "apply", "-f", "-")
 	if c.code == 0 {
-		t.Fatalf("the policy was admitted: %s", c.out)
+		s.Fatalf("the policy was admitted: %s", c.out)
 	}
 	s.contains("what kubectl says", c.err, s.name, "spec.validations[1].expression", "2:19", "reqester",
 		"spec.validations[2].expression", "must yield bool, yields int")
 	s.isNotThere(&v1alpha1.CertificatePolicy{}, s.name)
 	good := fill(broken, "NAME", s.name, "SIGNER", s.signerName, "reqester", "requester", "uris.size()\n", "uris.size() == 1\n")
 	if c := s.run(good, "kubectl", "apply", "--dry-run=server", "-f", "-"); c.code != 0 {
-		t.Errorf("without its mistakes the policy is refused as well: %s", c.err)
+		s.Errorf("without its mistakes the policy is refused as well: %s", c.err)
 	}
 }
 
@@ -131,6 +131,6 @@ func TestKubectlDescribeShowsTheMessageOfAValidation(t *testing.T) {
 	c := s.run("", "kubectl", "describe", "csr", request.Name)
 	s.contains("what kubectl describes", c.out, "Denied", "PolicyDenies", policy.Name, "the common name of a team, such as team-shop")
 	if c.code != 0 {
-		t.Errorf("kubectl describe ends with %d: %s", c.code, c.err)
+		s.Errorf("kubectl describe ends with %d: %s", c.code, c.err)
 	}
 }

@@ -7,10 +7,15 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os/exec"
 	"strings"
+	"time"
 )
+
+// enough is more than any command takes; one that hangs is ended.
+const enough = 10 * time.Minute
 
 // command is how a command ended and what it wrote.
 type command struct {
@@ -22,7 +27,9 @@ type command struct {
 func (s *story) run(stdin, name string, args ...string) command {
 	s.Helper()
 	var out, problems bytes.Buffer
-	cmd := exec.CommandContext(s.ctx, name, args...)
+	ctx, cancel := context.WithTimeout(s.ctx, enough)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
 	err := cmd.Run()
 	if exited := (*exec.ExitError)(nil); !errors.As(err, &exited) {

@@ -26,7 +26,7 @@ func TestTrustBundlesReachPodsInTheOtherWay(t *testing.T) {
 	s = tell(t)
 	o := s.signer()
 	if !strings.HasPrefix(o.Status.TrustBundle, other+"/") {
-		t.Fatalf("trustDistribution is %s, was %s, and the Signer's status names the bundle %q", other, by, o.Status.TrustBundle)
+		s.Fatalf("trustDistribution is %s, was %s, and the Signer's status names the bundle %q", other, by, o.Status.TrustBundle)
 	}
 	s.trustReachesPods(o)
 }

@@ -6,12 +6,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -76,63 +75,38 @@ func TestPodsGetCertificatesByACMEThroughDNS(t *testing.T) {
 	}}))
 	s.asWebServers("shop."+zone, "*.shop."+zone)
 	s.webServer("shop."+zone, "*.shop."+zone)
-	s.until("the proofs to be gone", soon, func(ctx context.Context) error { return s.holdsNoTXT(ctx, pod, zone) })
+	forwarded := s.forward(pod, 5353)
+	s.until("the proofs to be gone", soon, func(ctx context.Context) error { return holdsNoTXT(ctx, forwarded, zone) })
 	log, err := logs(s.ctx, pod.Namespace, pod.Name, "named")
 	s.must(err, "reading the log of named")
 	s.contains("the log of named", log, "/key certwright: updating zone '"+zone+"/IN': adding an RR at '_acme-challenge.shop."+zone+"' TXT")
 }
 
 // holdsNoTXT asks for a transfer of the whole zone, past everything that caches, and complains about each TXT record.
-func (s *story) holdsNoTXT(ctx context.Context, pod *corev1.Pod, zone string) error {
-	address, stop, err := forward(ctx, pod, 5353)
+func holdsNoTXT(ctx context.Context, named *forwarding, zone string) error {
+	connection, err := named.dial(ctx)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	answers, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr(dns.Fqdn(zone)), address)
+	defer connection.Close()
+	transfer := &dns.Transfer{Conn: &dns.Conn{Conn: connection}}
+	answers, err := transfer.In(new(dns.Msg).SetAxfr(dns.Fqdn(zone)), "")
 	if err != nil {
 		return err
 	}
 	records := 0
+	var found []error
 	for answer := range answers {
-		if answer.Error != nil {
-			return answer.Error
-		}
+		found = append(found, answer.Error)
 		for _, record := range answer.RR {
 			records++
 			if record.Header().Rrtype == dns.TypeTXT {
-				return fmt.Errorf("there is %s", record)
+				found = append(found, fmt.Errorf("there is %s", record))
 			}
 		}
 	}
 	if records == 0 {
-		return fmt.Errorf("zone %s was not transferred", zone)
+		found = append(found, fmt.Errorf("zone %s was not transferred", zone))
 	}
-	return nil
-}
-
-// forward gives the port of a pod an address on this machine, until it is told to stop.
-func forward(ctx context.Context, pod *corev1.Pod, port int) (address string, stop func(), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	kubectl := exec.CommandContext(ctx, "kubectl", "port-forward", "--namespace", pod.Namespace, "pod/"+pod.Name, fmt.Sprintf(":%d", port))
-	stop = func() {
-		cancel()
-		_ = kubectl.Wait() // it was ended
-	}
-	out, err := kubectl.StdoutPipe()
-	if err == nil {
-		err = kubectl.Start()
-	}
-	if err != nil {
-		cancel()
-		return "", nil, err
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if _, err := fmt.Sscanf(lines.Text(), "Forwarding from %s", &address); err == nil {
-			return address, stop, nil
-		}
-	}
-	stop()
-	return "", nil, fmt.Errorf("kubectl port-forward said no address: %w", lines.Err())
+	return errors.Join(found...)
 }

@@ -11,6 +11,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -72,6 +73,7 @@ func (s *story) dumpRequests(b *strings.Builder) {
 	}
 }
 
+// dumpPods shows the more of each pod's logs the fewer pods there are.
 func (s *story) dumpPods(b *strings.Builder) {
 	var pods corev1.PodList
 	if err := admin.List(s.ctx, &pods, client.InNamespace(s.namespace)); err != nil {
@@ -80,7 +82,7 @@ func (s *story) dumpPods(b *strings.Builder) {
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		fmt.Fprintf(b, "pod %s: %s\n", pod.Name, describePod(pod))
-		s.dumpLogs(b, pod)
+		s.dumpLogs(b, pod, &corev1.PodLogOptions{TailLines: ptr.To(int64(max(2, 30/len(pods.Items))))}, func(string) bool { return true })
 	}
 	var events corev1.EventList
 	if err := admin.List(s.ctx, &events, client.InNamespace(s.namespace)); err != nil {
@@ -93,6 +95,7 @@ func (s *story) dumpPods(b *strings.Builder) {
 	}
 }
 
+// dumpComponents shows what they had to say about the story, and what went wrong that is no story's own.
 func (s *story) dumpComponents(b *strings.Builder) {
 	var pods corev1.PodList
 	if err := admin.List(s.ctx, &pods, client.InNamespace(systemNamespace)); err != nil {
@@ -101,21 +104,27 @@ func (s *story) dumpComponents(b *strings.Builder) {
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		fmt.Fprintf(b, "component %s: %s\n", pod.Name, describePod(pod))
-		s.dumpLogs(b, pod)
+		s.dumpLogs(b, pod, &corev1.PodLogOptions{SinceTime: ptr.To(metav1.NewTime(s.began))}, func(line string) bool {
+			return strings.Contains(line, s.name) || !strings.Contains(line, "level=INFO") && !strings.Contains(line, "e2e-")
+		})
 	}
 }
 
-// dumpLogs adds the last lines of each container.
-func (s *story) dumpLogs(b *strings.Builder, pod *corev1.Pod) {
+// dumpLogs adds the last of those lines of each container that are wanted, each cut short.
+func (s *story) dumpLogs(b *strings.Builder, pod *corev1.Pod, options *corev1.PodLogOptions, wanted func(line string) bool) {
 	for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
-		raw, err := kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: c.Name, TailLines: ptr.To[int64](15)}).DoRaw(s.ctx)
+		options.Container = c.Name
+		raw, err := kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).DoRaw(s.ctx)
 		if err != nil {
 			fmt.Fprintf(b, "  %s: no logs: %v\n", c.Name, err)
 			continue
 		}
+		var lines []string
 		for line := range strings.Lines(string(raw)) {
-			fmt.Fprintf(b, "  %s: %s", c.Name, line)
+			if wanted(line) {
+				lines = append(lines, fmt.Sprintf("  %s: %s\n", c.Name, beginning(line, 1, 500)))
+			}
 		}
-		fmt.Fprintln(b)
+		b.WriteString(strings.Join(lines[max(0, len(lines)-20):], ""))
 	}
 }

@@ -139,11 +139,7 @@ func (f *fleet) everyone(what string, limit time.Duration, check func(name strin
 // meet waits until everyone has called everyone again since now.
 func (f *fleet) meet() map[string]sighting {
 	f.Helper()
-	var since map[string]sighting
-	f.until("the members to tell what they saw", soon, func(ctx context.Context) (err error) {
-		since, err = f.sightings(ctx)
-		return err
-	})
+	since := f.everyone("the members to tell what they saw", soon, func(string, sighting) error { return nil })
 	return f.everyone("everyone to call everyone", starting, func(name string, s sighting) error {
 		if s.Peers != len(f.members) || s.Attempted < since[name].Attempted+len(f.members) {
 			return fmt.Errorf("it has reached %d of %d members, with %d connections since", s.Peers, len(f.members), s.Attempted-since[name].Attempted)
@@ -164,7 +160,7 @@ func (f *fleet) stage(what string, happens func()) {
 			first += "\n  " + name + ": " + failure
 		}
 	}
-	f.Logf("%-58s %5.1f s: %5d handshakes attempted, %5d in all, %d failed%s", what, time.Since(started).Seconds(), attempted-f.before, attempted, failed, first)
+	f.figure("%-58s %5.1f s: %5d handshakes attempted, %5d in all, %d failed%s", what, time.Since(started).Seconds(), attempted-f.before, attempted, failed, first)
 	f.before = attempted
 	if failed > 0 {
 		f.Errorf("%s: %d of %d handshakes failed", what, failed, attempted)
@@ -175,9 +171,7 @@ func (f *fleet) stage(what string, happens func()) {
 func (f *fleet) serials(prefix string) map[string]string {
 	f.Helper()
 	serials := map[string]string{}
-	seen, err := f.sightings(f.ctx)
-	f.must(err, "asking the members")
-	for name, s := range seen {
+	for name, s := range f.everyone("the members to tell their certificates", soon, func(string, sighting) error { return nil }) {
 		if strings.HasPrefix(name, prefix) {
 			serials[name] = s.Own.Serial
 		}
@@ -188,7 +182,7 @@ func (f *fleet) serials(prefix string) map[string]string {
 // renewed waits until each of these members has another certificate than it had.
 func (f *fleet) renewed(had map[string]string) {
 	f.Helper()
-	f.everyone("certificates to be renewed", starting, func(name string, s sighting) error {
+	f.everyone("certificates to be renewed", renewing, func(name string, s sighting) error {
 		if old, asked := had[name]; asked && s.Own.Serial == old {
 			return fmt.Errorf("it still has certificate %s", old)
 		}

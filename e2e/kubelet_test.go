@@ -145,10 +145,7 @@ func TestTheKubeletDeliversNoNamesOfOthers(t *testing.T) {
 	r := s.newestPodRequest(pod, 1)
 	s.podRequestIs(r, "Denied", "PolicyDenies", "dnsNames", "shop.example.com", "uris", other, s.spiffeID("app"))
 	s.warnedOfPod(pod, "PolicyDenies", "dnsNames", "shop.example.com")
-	s.refresh(pod)
-	if w := pod.Status.ContainerStatuses[0].State.Waiting; w == nil {
-		s.Errorf("the pod runs: %s", describePod(pod))
-	}
+	s.podWaits(pod, "ContainerCreating")
 }
 
 // Nobody but the node of a pod asks for its certificate, whatever rights somebody else has.

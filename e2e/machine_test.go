@@ -88,7 +88,8 @@ func (s *story) killAgent(pod *corev1.Pod) {
 // killContainer kills the process of the container whose status this is, and waits until its container is started anew.
 func (s *story) killContainer(pod *corev1.Pod, status func() corev1.ContainerStatus) {
 	s.Helper()
-	_, container, _ := strings.Cut(status().ContainerID, "://")
+	before := status().ContainerID
+	_, container, _ := strings.Cut(before, "://")
 	process, err := processOf(container)
 	s.must(err, "looking for the process of %s in pod %s", status().Name, pod.Name)
 	s.must(syscall.Kill(process, syscall.SIGKILL), "killing process %d of pod %s", process, pod.Name)
@@ -97,7 +98,7 @@ func (s *story) killContainer(pod *corev1.Pod, status func() corev1.ContainerSta
 			return err
 		}
 		last := status().LastTerminationState.Terminated
-		if last == nil || last.ExitCode != 128+int32(syscall.SIGKILL) || status().State.Running == nil {
+		if status().ContainerID == before || last == nil || last.ExitCode != 128+int32(syscall.SIGKILL) || status().State.Running == nil {
 			return fmt.Errorf("it is %s", describePod(pod))
 		}
 		return nil

@@ -18,7 +18,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -59,6 +58,7 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	moreAtOnce()
+	endInTime()
 	ctrl.SetLogger(logr.Discard())
 	if err := setUp(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -69,6 +69,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "e2e: taking away what the tests left:", err)
 		code = max(code, 1)
 	}
+	conclude(os.Stdout)
 	os.Exit(code)
 }
 
@@ -118,12 +119,13 @@ func setUp(ctx context.Context) error {
 // install applies the manifest as kubectl apply --server-side does, and waits until every component is there. Components
 // that were there before are started anew: their images may be newer, as the tag is the same.
 func install(ctx context.Context) error {
-	var before []string
+	before := map[string][]corev1.Pod{}
 	for _, name := range components {
 		err := admin.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: name}, &appsv1.Deployment{})
 		if err == nil {
-			before = append(before, name)
-		} else if !apierrors.IsNotFound(err) {
+			before[name], err = componentPods(ctx, name)
+		}
+		if client.IgnoreNotFound(err) != nil {
 			return err
 		}
 	}
@@ -137,7 +139,7 @@ func install(ctx context.Context) error {
 			return fmt.Errorf("applying %s %s: %w", o.GetKind(), o.GetName(), err)
 		}
 	}
-	for _, name := range before {
+	for name := range before {
 		if err := restart(ctx, name); err != nil {
 			return err
 		}
@@ -145,6 +147,10 @@ func install(ctx context.Context) error {
 	for _, name := range components {
 		if err := rolledOut(ctx, name); err != nil {
 			return err
+		}
+		// The old ones work for some seconds after they were told to end.
+		if err := poll(ctx, starting, func(ctx context.Context) error { return replacedBy(ctx, name, before[name]) }); err != nil {
+			return fmt.Errorf("waiting for new pods of %s: %w", name, err)
 		}
 	}
 	if err := established(ctx); err != nil {

@@ -42,10 +42,14 @@ func (s *story) newPodRequest() podRequest {
 	return podRequest{o}
 }
 
-// kubeletsByDefault says whether pods that leave it open get their certificate from the kubelet: where the kind is v1.
+// kubeletsByDefault says whether pods that leave it open get their certificate from the kubelet: where the kind is v1 and all kubelets ask
+// for that, those of 1.37 and newer.
 func (s *story) kubeletsByDefault() bool {
 	s.Helper()
-	return s.newPodRequest().GroupVersionKind().Version == "v1"
+	var nodes corev1.NodeList
+	s.must(admin.List(s.ctx, &nodes), "listing nodes")
+	old := func(n corev1.Node) bool { return s.kubeletMinor(n.Name) < 37 }
+	return s.newPodRequest().GroupVersionKind().Version == "v1" && !slices.ContainsFunc(nodes.Items, old)
 }
 
 // forKubelets has a Signer sign for kubelets.

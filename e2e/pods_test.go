@@ -200,7 +200,7 @@ type tally struct {
 func (s *story) tallyOf(client *corev1.Pod, what string, enough func(tally) bool) tally {
 	s.Helper()
 	var t tally
-	s.until(what, 2*starting, func(ctx context.Context) error {
+	s.until(what, renewing, func(ctx context.Context) error {
 		if err := lastLine(ctx, client, "client", &t); err != nil {
 			return err
 		}

@@ -54,20 +54,20 @@ func TestAFloodOfOneNamespaceLeavesAnotherAlone(t *testing.T) {
 	s.makeMany(s.serviceAccount(s.namespace, "app"), flood)
 	waiting := s.waiting()
 	if len(waiting) == 0 {
-		t.Fatal("no request of the flood waits")
+		s.Fatal("no request of the flood waits")
 	}
 	during := s.timesToCertificate(neighbour, func() {
 		if len(s.waiting()) == 0 {
 			s.Error("the flood is over before its neighbour has its certificate")
 		}
 	})
-	s.Logf("time to a certificate beside %d that wait: p50 %s before, %s during (%.1f times); p99 %s before, %s during (%.1f times)",
+	s.figure("time to a certificate beside %d that wait: p50 %s before, %s during (%.1f times); p99 %s before, %s during (%.1f times)",
 		len(waiting), before.at(50), during.at(50), during.at(50).Seconds()/before.at(50).Seconds(),
 		before.at(99), during.at(99), during.at(99).Seconds()/before.at(99).Seconds())
 
 	last := &waiting[len(waiting)-1]
 	s.contains("the event", s.warned(last, "QuotaExceeded"), "360 requests in 1m0s", "Namespace", s.namespace)
-	s.until("the flood to be approved in its turn", 2*starting, func(context.Context) error {
+	s.until("the flood to be approved in its turn", starting, func(context.Context) error {
 		if n := len(s.waiting()); n > 0 {
 			return fmt.Errorf("%d requests wait", n)
 		}

@@ -32,7 +32,7 @@ func (s *story) agentPod(name string, more ...string) (*corev1.Pod, look) {
 // viewOf waits until the app of a pod sees enough.
 func (s *story) viewOf(pod *corev1.Pod, what string, enough func(look) bool) (l look) {
 	s.Helper()
-	s.until("pod "+pod.Name+" to see "+what, starting, func(ctx context.Context) error {
+	s.until("pod "+pod.Name+" to see "+what, renewing, func(ctx context.Context) error {
 		if err := lastLine(ctx, pod, "app", &l); err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func TestARestartedAgentFindsItsRequestAgain(t *testing.T) {
 
 	s.askAsAdministrator(0, "renew", "pod", pod.Name, "-n", s.namespace)
 	var open certificatesv1.CertificateSigningRequest
-	s.until("the pod to ask anew", starting, func(ctx context.Context) error {
+	s.until("the pod to ask anew", renewing, func(ctx context.Context) error {
 		requests, err := s.requestsOf(ctx, pod)
 		if err == nil && len(requests) < 2 {
 			err = fmt.Errorf("there are %d requests", len(requests))
@@ -204,10 +204,15 @@ func TestACompromisedRootIsReplacedAtOnce(t *testing.T) {
 	l := s.viewOf(pod, "a certificate of the new root, and that root alone", func(l look) bool {
 		return first.other()(l) && slices.Equal(l.Anchors, now)
 	})
-	s.refresh(o)
-	if status := o.Status.Backends[0]; status.Root != now[0] || status.Rotation != nil {
-		s.Errorf("the Signer's backend says %+v, want root %s and no rotation", status, now[0])
-	}
+	s.until("the Signer to say so", soon, func(ctx context.Context) error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		if status := o.Status.Backends[0]; status.Root != now[0] || status.Rotation != nil {
+			return fmt.Errorf("its backend is %+v, want root %s and no rotation", status, now[0])
+		}
+		return nil
+	})
 	requests, err := s.requestsOf(s.ctx, pod)
 	s.must(err, "listing requests")
 	last := requests[len(requests)-1]

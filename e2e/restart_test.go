@@ -47,7 +47,7 @@ func restartsLoseNoRequest(t *testing.T) {
 			s.until("requests to come in", soon, stream.atLeast(20))
 			s.replacePods(c.component, c.deleteOptions...)
 			names := s.stopRequests(stream)
-			s.Logf("%d requests came in meanwhile", len(names))
+			s.figure("%d requests came in meanwhile", len(names))
 			for _, name := range names {
 				s.issuedOnce(history, name)
 			}
@@ -129,31 +129,43 @@ func (s *story) replacePods(component string, options ...client.DeleteOption) {
 // replaced waits until none of the old pods is there and two others are ready.
 func (s *story) replaced(component string, old []corev1.Pod) {
 	s.Helper()
-	s.until("new pods of "+component, starting, func(context.Context) error {
-		ready := 0
-		for _, pod := range s.componentPods(component) {
-			if slices.ContainsFunc(old, func(o corev1.Pod) bool { return o.UID == pod.UID }) {
-				return fmt.Errorf("pod %s is still there", pod.Name)
-			}
-			if slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-				return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-			}) {
-				ready++
-			}
+	s.until("new pods of "+component, starting, func(ctx context.Context) error { return replacedBy(ctx, component, old) })
+}
+
+// replacedBy complains until none of the old pods of a component is there any more, and two are ready.
+func replacedBy(ctx context.Context, component string, old []corev1.Pod) error {
+	pods, err := componentPods(ctx, component)
+	if err != nil {
+		return err
+	}
+	ready := 0
+	for _, pod := range pods {
+		if slices.ContainsFunc(old, func(o corev1.Pod) bool { return o.UID == pod.UID }) {
+			return fmt.Errorf("pod %s is still there", pod.Name)
 		}
-		if ready < 2 {
-			return fmt.Errorf("%d pods are ready", ready)
+		if slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		}) {
+			ready++
 		}
-		return nil
-	})
+	}
+	if ready < 2 {
+		return fmt.Errorf("%d pods are ready", ready)
+	}
+	return nil
 }
 
 func (s *story) componentPods(component string) []corev1.Pod {
 	s.Helper()
+	pods, err := componentPods(s.ctx, component)
+	s.must(err, "listing the pods of %s", component)
+	return pods
+}
+
+func componentPods(ctx context.Context, component string) ([]corev1.Pod, error) {
 	var list corev1.PodList
-	s.must(admin.List(s.ctx, &list, client.InNamespace(systemNamespace),
-		client.MatchingLabels{"app.kubernetes.io/component": component[len("certwright-"):]}), "listing the pods of %s", component)
-	return list.Items
+	err := admin.List(ctx, &list, client.InNamespace(systemNamespace), client.MatchingLabels{"app.kubernetes.io/component": component[len("certwright-"):]})
+	return list.Items, err
 }
 
 // issuedOnce waits until the request has its certificate, and checks that it never had another or any other verdict.
@@ -201,7 +213,7 @@ func restartOfTheWebhookRefusesNoPod(t *testing.T) {
 	}
 	stop()
 	s.must(clients.Wait(), "admitting pods while the webhook restarts")
-	s.Logf("%d pods were admitted; the API server lost its connection to the webhook %d times", tried.Load(), lost.Load())
+	s.figure("%d pods were admitted; the API server lost its connection to the webhook %d times", tried.Load(), lost.Load())
 	if tried.Load() < 100 {
 		s.Errorf("only %d pods were tried", tried.Load())
 	}

@@ -123,7 +123,7 @@ func (f *fleet) publish(o *v1alpha1.Signer, b bundle, old []string) (both []stri
 		}
 		return nil
 	})
-	f.Logf("the bundle reached all pods %.0f s after it was published; the new root signs %s after that", time.Since(published).Seconds(), propagation())
+	f.figure("the bundle reached all pods %.0f s after it was published; the new root signs %s after that", time.Since(published).Seconds(), propagation())
 	return both
 }
 

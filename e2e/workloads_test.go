@@ -234,5 +234,5 @@ func TestRenewalInterruptsNoConnection(t *testing.T) {
 	if seen.Failed > 0 {
 		s.Errorf("%d of %d connections failed, the last one with: %s", seen.Failed, seen.Made+seen.Failed, seen.LastFailure)
 	}
-	s.Logf("%d connections, %d client and %d server certificates", seen.Made, seen.Certificates, seen.Servers)
+	s.figure("%d connections, %d client and %d server certificates", seen.Made, seen.Certificates, seen.Servers)
 }

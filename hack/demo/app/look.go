@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,6 +67,9 @@ func lookOnce(id identity) (look, error) {
 	l := look{User: os.Getuid(), Certificate: see(pair.Leaf)}
 	for _, name := range []string{"ca.crt", "tls.crt", "tls.key"} {
 		info, err := os.Stat(filepath.Join(id.dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			info, err = os.Stat(filepath.Join(id.dir, name)) // the generation was replaced while its links were followed
+		}
 		if err != nil {
 			return look{}, err
 		}

@@ -21,7 +21,9 @@ const usage = `usage:
   demo fleet  --service HOST [--listen :8443] [--interval 200ms] [--tls DIR] [--bundle FILE]   serve and call all that are behind HOST
   demo show   [--tls DIR]     print the certificate in DIR, then wait
   demo look   [--tls DIR] [--follow]   print modes, owners and fingerprints of what is in DIR; again at each change
+  demo hear   [--tls DIR] [--listen :8443]   look each time that a POST comes in
   demo read FILE              print FILE as it is
+  demo copy FILE              copy this program to FILE
 `
 
 func main() {
@@ -44,9 +46,12 @@ func run(ctx context.Context, args []string) error {
 		}
 		return err
 	}
+	if args[0] == "copy" && len(args) == 2 {
+		return copyItself(args[1])
+	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	dir := flags.String("tls", "/var/run/secrets/certwright.dev/tls", "directory with tls.crt, tls.key and ca.crt")
-	listen := flags.String("listen", ":8443", "address to serve on (server)")
+	listen := flags.String("listen", ":8443", "address to serve on (server, fleet, hear)")
 	url := flags.String("url", "", "what to get (client)")
 	interval := flags.Duration("interval", 200*time.Millisecond, "time between connections (client)")
 	service := flags.String("service", "", "name of the headless Service of the fleet (fleet)")
@@ -69,6 +74,8 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("--service is missing\n%s", usage)
 		}
 		return beOfFleet(ctx, *listen, *service, *interval, id)
+	case "hear":
+		return hear(ctx, *listen, id)
 	case "show":
 		return show(ctx, id)
 	case "look":

@@ -71,10 +71,7 @@ func TestRenewFile(t *testing.T) {
 					t.Errorf("complained %d times, want once", n)
 				}
 				// A restart does not follow it again.
-				run.cancel()
-				if err := run.result(); err != nil {
-					t.Fatal(err)
-				}
+				run.stop()
 				c.start(config).after(time.Minute)
 				if n := c.count("POST"); n != test.posts {
 					t.Errorf("%d requests after a restart, want %d", n, test.posts)

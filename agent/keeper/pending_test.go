@@ -137,10 +137,7 @@ func crashOnce(t *testing.T, operation int, after, renewal bool, decide func(*ap
 	if renewal {
 		run := c.start(config)
 		run.after(time.Second)
-		run.cancel()
-		if err := run.result(); err != nil {
-			t.Fatal(err)
-		}
+		run.stop()
 		time.Sleep(17 * time.Hour)
 		before = 1
 	}
@@ -199,10 +196,7 @@ func TestPendingRequestIsFoundAgain(t *testing.T) {
 				config := c.config()
 				first := c.start(config)
 				first.after(time.Minute)
-				first.cancel()
-				if err := first.result(); err != nil {
-					t.Fatal(err)
-				}
+				first.stop()
 				c.with(func() {
 					c.decide = nil
 					test.meanwhile(c, &config)
@@ -227,6 +221,38 @@ func TestPendingRequestIsFoundAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A pod that comes back with other addresses asks anew. The agent has no right to take
+// the former request back: it is left, named in the log, and of use to nobody.
+func TestPodThatComesBackWithAnotherAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.decide = func(*apiserver.Request) {}
+		config := c.config()
+		config.IPAddresses = []string{"198.18.0.1"}
+		first := c.start(config)
+		first.after(time.Minute)
+		first.stop()
+		former := ""
+		c.with(func() {
+			for former = range c.objects {
+			}
+			c.calls, c.decide = nil, nil
+		})
+		config.IPAddresses = []string{"198.18.0.2"}
+		again := c.start(config)
+		if got := again.after(time.Minute); got == nil || got.Pair.Leaf().IPAddresses[0].String() != "198.18.0.2" {
+			t.Fatal("no certificate for the new address")
+		}
+		again.wantLog("request " + former + " of an earlier run answers another configuration")
+		if posts, looks, open := c.count("POST"), c.count("GET /apis/certificates.k8s.io/v1/certificatesigningrequests/"+former), c.openRequests(); posts != 1 || looks != 0 || open != 1 {
+			t.Errorf("%d new requests, %d looks at the former one, %d open; want 1, 0 and the former one", posts, looks, open)
+		}
+		if _, err := os.Stat(filepath.Join(config.Directory, "..pending")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the key of the former request is still there: %v", err)
+		}
+	})
 }
 
 func each(c *cluster, change func(*apiserver.Request)) {

@@ -178,10 +178,7 @@ func TestRestartWithADistrustedCertificateRenews(t *testing.T) {
 		c.with(func() { c.decide = func(*apiserver.Request) {} })
 		c.write("bundle", second.Bundle())
 		first.after(10 * time.Second)
-		first.cancel()
-		if err := first.result(); err != nil {
-			t.Fatal(err)
-		}
+		first.stop()
 		c.with(func() { c.decide, c.ca = nil, second })
 		again := c.start(c.config())
 		if now := again.after(time.Second); now.Pair.LeadsTo(now.Bundle, time.Now()) != nil {

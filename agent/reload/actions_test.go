@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // TestMain lets the test binary be the processes that get signals: a master that
@@ -55,7 +57,7 @@ func TestMain(m *testing.M) {
 func master(t *testing.T, name string, worker bool) (pid int, lines *bufio.Scanner) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)
-	if err := os.Symlink(must(os.Executable())(t), program); err != nil {
+	if err := os.Symlink(agenttest.Must(os.Executable())(t), program); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), program)
@@ -63,7 +65,7 @@ func master(t *testing.T, name string, worker bool) (pid int, lines *bufio.Scann
 	if worker {
 		command.Env = append(command.Env, "CERTWRIGHT_TEST_WORKER=1")
 	}
-	output := must(command.StdoutPipe())(t)
+	output := agenttest.Must(command.StdoutPipe())(t)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -174,12 +176,9 @@ func TestSignalOfAnotherUsersProcess(t *testing.T) {
 	if command.Run() == nil {
 		t.Fatal("another user may signal all processes here, so the test would prove nothing")
 	}
-	problem := make(chan error)
-	go func() { // a thread that becomes another user; it ends with the goroutine
-		lockThread(65532)
-		problem <- target{proc: "/proc", name: "cw-test-foreign"}.signal(syscall.SIGHUP)
-	}()
-	if err := <-problem; err == nil || !strings.Contains(err.Error(), "does not belong to user") {
+	var err error
+	agenttest.As(t, 65532, func() { err = target{proc: "/proc", name: "cw-test-foreign"}.signal(syscall.SIGHUP) })
+	if err == nil || !strings.Contains(err.Error(), "does not belong to user") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -281,8 +280,8 @@ func TestCommandIsKilledWithItsChildren(t *testing.T) {
 	go func() {
 		ended <- run(ctx, slog.New(slog.DiscardHandler), []string{"/bin/sh", "-c", `sleep 1000 & echo $! > "$0"; wait`, pids}, "/tls")
 	}()
-	text := must(os.ReadFile(pids))(t) // waits for the writer
-	child := must(strconv.Atoi(strings.TrimSpace(string(text))))(t)
+	text := agenttest.Must(os.ReadFile(pids))(t) // waits for the writer
+	child := agenttest.Must(strconv.Atoi(strings.TrimSpace(string(text))))(t)
 	cancel()
 	select {
 	case err := <-ended:
@@ -304,16 +303,5 @@ func TestCommandIsKilledWithItsChildren(t *testing.T) {
 		case <-timeout:
 			t.Fatalf("its child is still there, in state %c", state)
 		}
-	}
-}
-
-// must ends the test on an error: must(f())(t).
-func must[T any](value T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
 	}
 }

@@ -98,16 +98,19 @@ func (r *Requester) Restore() (*Ticket, error) {
 	if err := json.Unmarshal(data, t); err != nil {
 		return nil, errors.New("the pending request on disk is not one that an agent wrote") // the cause may quote the key
 	}
+	if !requestNamePattern.MatchString(t.Name) {
+		return nil, errors.New("the pending request on disk has no name of ours")
+	}
 	if t.Fingerprint != r.Fingerprint {
-		return nil, errors.New("the pending request on disk answers another configuration")
+		return nil, fmt.Errorf("request %s of an earlier run answers another configuration; nobody waits for it any more, and Kubernetes deletes it", t.Name)
 	}
 	return t, r.verify(t)
 }
 
 // verify checks that the ticket is one that this agent could have written.
 func (r *Requester) verify(t *Ticket) error {
-	if !requestNamePattern.MatchString(t.Name) || len(t.UID) > 128 {
-		return errors.New("the pending request on disk has no name of ours")
+	if len(t.UID) > 128 {
+		return errors.New("the pending request on disk has a UID that no API server makes")
 	}
 	key, err := x509.ParsePKCS8PrivateKey(t.Key)
 	if err != nil {

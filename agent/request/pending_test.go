@@ -22,9 +22,12 @@ func TestTamperedPendingRequestIsNotTaken(t *testing.T) {
 	}{
 		"name":          {func(_ *testing.T, _ *Requester, p *Ticket) { p.Name = "../../../api/v1/secrets" }, "no name of ours"},
 		"name of other": {func(_ *testing.T, _ *Requester, p *Ticket) { p.Name = "csr-abc" }, "no name of ours"},
-		"long UID":      {func(_ *testing.T, _ *Requester, p *Ticket) { p.UID = strings.Repeat("x", 200) }, "no name of ours"},
-		"no key":        {func(_ *testing.T, _ *Requester, p *Ticket) { p.Key = nil }, "no private key"},
-		"garbage key":   {func(_ *testing.T, _ *Requester, p *Ticket) { p.Key = []byte("garbage") }, "no private key"},
+		"long UID":      {func(_ *testing.T, _ *Requester, p *Ticket) { p.UID = strings.Repeat("x", 200) }, "a UID that no API server makes"},
+		"words for the log": {func(_ *testing.T, _ *Requester, p *Ticket) {
+			p.Name, p.Fingerprint = "certwright-a\nlevel=INFO msg=forged", "other"
+		}, "no name of ours"},
+		"no key":      {func(_ *testing.T, _ *Requester, p *Ticket) { p.Key = nil }, "no private key"},
+		"garbage key": {func(_ *testing.T, _ *Requester, p *Ticket) { p.Key = []byte("garbage") }, "no private key"},
 		"another key": {func(t *testing.T, r *Requester, p *Ticket) {
 			p.Key = agenttest.Must(r.newTicket(time.Time{}))(t).Key
 		}, "for another key"},

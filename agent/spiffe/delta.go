@@ -4,8 +4,6 @@
 package spiffe
 
 import (
-	"errors"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -31,41 +29,8 @@ const removed = "-"
 // deltaSecrets is the protocol that says only what changed
 // (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds).
 func (s *Server) deltaSecrets(stream *rpc.Stream) error {
-	requests := stream.ReceiveAll(deltaType, deltaSubscribe, deltaUnsubscribe, deltaVersions, deltaNonce, deltaError)
-	subscription := deltaSubscription{has: make(map[string]string)}
-	for {
-		now := s.material()
-		message, unknown := subscription.next(now)
-		if len(unknown) > 0 {
-			s.complain("a client asks for a secret that does not exist", "name", unknown[0], "names", now.names())
-		}
-		if message != nil {
-			if err := stream.Send(message); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-stream.Context().Done():
-			return stream.Context().Err()
-		case <-now.replaced:
-		case received := <-requests:
-			if errors.Is(received.Err, io.EOF) {
-				return nil
-			} else if received.Err != nil {
-				return received.Err
-			}
-			request, err := newDeltaRequest(received.Fields)
-			if err != nil {
-				return err
-			}
-			if err := subscription.take(request); err != nil {
-				return err
-			}
-			if request.rejected && request.nonce == strconv.Itoa(subscription.nonce) {
-				s.complain(rejection, "reason", request.reason)
-			}
-		}
-	}
+	return s.discover(stream, &deltaSubscription{complain: s.complain, has: make(map[string]string)},
+		deltaType, deltaSubscribe, deltaUnsubscribe, deltaVersions, deltaNonce, deltaError)
 }
 
 // deltaRequest is what matters of a DeltaDiscoveryRequest.
@@ -100,17 +65,25 @@ func newDeltaRequest(fields []rpc.Field) (*deltaRequest, error) {
 	return r, nil
 }
 
-// deltaSubscription is what the client of a stream wants, and which versions it
-// has: "" is none.
+// deltaSubscription is a subscriber of deltaSecrets.
 type deltaSubscription struct {
+	complain complainer
+
 	begun bool
-	has   map[string]string
+	has   map[string]string // the version that the client has of each name: "" is none
 	nonce int
 }
 
 // take adds and removes names. A name that is asked for again is sent again.
 // Unlike those of the other protocol, requests count whichever response they answer.
-func (s *deltaSubscription) take(r *deltaRequest) error {
+func (s *deltaSubscription) take(fields []rpc.Field) error {
+	r, err := newDeltaRequest(fields)
+	if err != nil {
+		return err
+	}
+	if r.rejected && r.nonce == strconv.Itoa(s.nonce) {
+		s.complain(rejection, "reason", r.reason)
+	}
 	first := !s.begun
 	s.begun = true
 	if first && len(r.subscribe) == 0 {
@@ -128,9 +101,8 @@ func (s *deltaSubscription) take(r *deltaRequest) error {
 	return checkNames(len(s.has))
 }
 
-// next returns the next response, or nil when the client has what there is, and
-// the names that it is told not to exist.
-func (s *deltaSubscription) next(m *material) (response []byte, unknown []string) {
+// next tells the client once of a name that does not exist; there is no error of that.
+func (s *deltaSubscription) next(m *material) (response []byte, _ error) {
 	if !m.complete() {
 		return nil, nil
 	}
@@ -139,7 +111,7 @@ func (s *deltaSubscription) next(m *material) (response []byte, unknown []string
 		switch {
 		case !known && s.has[name] != removed:
 			s.has[name] = removed
-			unknown = append(unknown, name)
+			s.complain("a client asks for a secret that does not exist", "name", name, "names", m.names())
 			response = appendBytes(response, 6, name)
 		case known && s.has[name] != secret.version:
 			s.has[name] = secret.version
@@ -153,5 +125,5 @@ func (s *deltaSubscription) next(m *material) (response []byte, unknown []string
 	}
 	s.nonce++
 	response = appendBytes(response, 4, secretType)
-	return appendBytes(response, 5, strconv.Itoa(s.nonce)), unknown
+	return appendBytes(response, 5, strconv.Itoa(s.nonce)), nil
 }

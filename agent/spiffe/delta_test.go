@@ -13,6 +13,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // deltaConversation is a stream as Envoy leads it with api_type DELTA_GRPC.
@@ -22,7 +24,7 @@ type deltaConversation struct {
 }
 
 func converseDelta(t testing.TB, r *running) *deltaConversation {
-	return &deltaConversation{t, must(secretClient(t, r).DeltaSecrets(patient(t)))(t)}
+	return &deltaConversation{t, agenttest.Must(secretClient(t, r).DeltaSecrets(patient(t)))(t)}
 }
 
 func (c *deltaConversation) send(request *discovery.DeltaDiscoveryRequest) {
@@ -36,7 +38,7 @@ func (c *deltaConversation) send(request *discovery.DeltaDiscoveryRequest) {
 // receive returns the next response, its secrets by name, and acknowledges it.
 func (c *deltaConversation) receive() (*discovery.DeltaDiscoveryResponse, map[string]*tlsv3.Secret) {
 	c.t.Helper()
-	response := must(c.stream.Recv())(c.t)
+	response := agenttest.Must(c.stream.Recv())(c.t)
 	if response.GetTypeUrl() != secretType || response.GetNonce() == "" {
 		c.t.Errorf("type %q, nonce %q", response.GetTypeUrl(), response.GetNonce())
 	}
@@ -62,7 +64,7 @@ func TestDeltaSendsWhatChanged(t *testing.T) {
 		t.Fatalf("got %d secrets", len(secrets))
 	}
 	checkPair(t, secrets["default"], certificate)
-	checkAnchors(t, secrets["ROOTCA"], certificate, ca.issuer)
+	checkAnchors(t, secrets["ROOTCA"], certificate, ca.Intermediate)
 
 	renewed, _ := ca.issue(t, r.Server, leaf(cartID))
 	_, secrets = c.receive()
@@ -129,7 +131,7 @@ func TestDeltaRejection(t *testing.T) {
 	ca.issue(t, r.Server, leaf(cartID))
 	c := converseDelta(t, r)
 	c.send(&discovery.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{"default"}})
-	response := must(c.stream.Recv())(t)
+	response := agenttest.Must(c.stream.Recv())(t)
 	seen := make(chan struct{})
 	r.log.when("no such curve", seen)
 	c.send(&discovery.DeltaDiscoveryRequest{ResponseNonce: response.GetNonce(), ErrorDetail: &status.Status{Code: 3, Message: "no such curve"}})
@@ -142,7 +144,7 @@ func TestDeltaRejection(t *testing.T) {
 func TestDeltaRefusals(t *testing.T) {
 	r, ca := start(t), newAuthority(t)
 	ca.issue(t, r.Server, leaf(cartID))
-	stream := must(secretClient(t, r).DeltaSecrets(patient(t)))(t)
+	stream := agenttest.Must(secretClient(t, r).DeltaSecrets(patient(t)))(t)
 	for i := range maxNames + 1 { // one by one, since they add up
 		_ = stream.Send(&discovery.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{string(rune('A' + i))}})
 	}
@@ -156,7 +158,7 @@ func TestDeltaRefusals(t *testing.T) {
 		}
 		break
 	}
-	stream = must(secretClient(t, r).DeltaSecrets(patient(t)))(t)
+	stream = agenttest.Must(secretClient(t, r).DeltaSecrets(patient(t)))(t)
 	_ = stream.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/envoy.config.cluster.v3.Cluster"})
 	if _, err := stream.Recv(); grpcstatus.Code(err) != codes.InvalidArgument {
 		t.Errorf("another type: %v", err)

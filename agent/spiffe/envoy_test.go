@@ -20,18 +20,20 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // exampleConfig is Envoy's configuration in the example.
 func exampleConfig(t *testing.T) *bootstrap.Bootstrap {
 	t.Helper()
-	for _, document := range strings.Split(string(must(os.ReadFile("../../manifests/examples/apps/envoy.yaml"))(t)), "\n---\n") {
+	for _, document := range strings.Split(string(agenttest.Must(os.ReadFile("../../manifests/examples/apps/envoy.yaml"))(t)), "\n---\n") {
 		var object corev1.ConfigMap
 		if err := yaml.Unmarshal([]byte(document), &object); err != nil || object.Kind != "ConfigMap" {
 			continue // objects of other kinds are the business of the tests of manifests
 		}
 		config := new(bootstrap.Bootstrap)
-		if err := protojson.Unmarshal(must(yaml.YAMLToJSON([]byte(object.Data["envoy.yaml"])))(t), config); err != nil {
+		if err := protojson.Unmarshal(agenttest.Must(yaml.YAMLToJSON([]byte(object.Data["envoy.yaml"])))(t), config); err != nil {
 			t.Fatal(err)
 		}
 		return config
@@ -69,7 +71,7 @@ func TestExampleOfEnvoyIsValid(t *testing.T) {
 func extensions(t *testing.T, message protoreflect.Message, visit func(proto.Message)) {
 	t.Helper()
 	if packed, ok := message.Interface().(*anypb.Any); ok {
-		extension := must(packed.UnmarshalNew())(t)
+		extension := agenttest.Must(packed.UnmarshalNew())(t)
 		visit(extension)
 		extensions(t, extension.ProtoReflect(), visit)
 		return

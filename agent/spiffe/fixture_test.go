@@ -11,7 +11,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"log/slog"
 	"math/big"
 	"net/url"
@@ -24,37 +23,28 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 const cartID = "spiffe://cluster.local/ns/shop/sa/cart"
 
 // authority signs leaves, by way of an intermediate.
-type authority struct {
-	root, issuer *x509.Certificate
-	key          crypto.Signer
-}
+type authority struct{ *agenttest.Authority }
 
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	rootKey, key := newKey(t), newKey(t)
-	root := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "root"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, rootKey, rootKey)
-	issuer := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "issuer"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, root, key, rootKey)
-	return &authority{root: root, issuer: issuer, key: key}
-}
+func newAuthority(t testing.TB) *authority { return &authority{agenttest.NewAuthority(t, "test")} }
 
 func newKey(t testing.TB) crypto.Signer {
 	t.Helper()
-	return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	return agenttest.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 }
 
-func sign(t testing.TB, template, parent *x509.Certificate, key, parentKey crypto.Signer) *x509.Certificate {
+// sign issues a certificate for a key, valid for an hour.
+func (a *authority) sign(t testing.TB, template *x509.Certificate, key crypto.Signer) *x509.Certificate {
 	t.Helper()
-	if parent == nil {
-		parent = template
-	}
-	template.SerialNumber = must(rand.Int(rand.Reader, big.NewInt(1<<62)))(t)
+	template.SerialNumber = agenttest.Must(rand.Int(rand.Reader, big.NewInt(1<<62)))(t)
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
-	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey))(t)))(t)
+	return agenttest.Must(x509.ParseCertificate(agenttest.Must(x509.CreateCertificate(rand.Reader, template, a.Intermediate, key.Public(), a.Key))(t)))(t)
 }
 
 // leaf returns a template of an X509-SVID.
@@ -78,8 +68,8 @@ func leaf(ids ...string) *x509.Certificate {
 func (a *authority) issue(t testing.TB, s *Server, template *x509.Certificate) (*x509.Certificate, crypto.Signer) {
 	t.Helper()
 	key := newKey(t)
-	certificate := sign(t, template, a.issuer, key, a.key)
-	if err := s.Update([]*x509.Certificate{certificate, a.issuer}, key, []*x509.Certificate{a.root}); err != nil {
+	certificate := a.sign(t, template, key)
+	if err := s.Update([]*x509.Certificate{certificate, a.Intermediate}, key, []*x509.Certificate{a.Root}); err != nil {
 		t.Fatal(err)
 	}
 	return certificate, key
@@ -97,7 +87,7 @@ func start(t testing.TB) *running {
 	t.Helper()
 	log := new(output)
 	// The paths of t.TempDir can be longer than those of sockets.
-	dir := must(os.MkdirTemp("", "spiffe"))(t)
+	dir := agenttest.Must(os.MkdirTemp("", "spiffe"))(t)
 	s := New(filepath.Join(dir, "agent.sock"), slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan error, 1)
@@ -126,7 +116,7 @@ func start(t testing.TB) *running {
 // dial connects as any gRPC client does.
 func (r *running) dial(t testing.TB, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	connection := must(grpc.NewClient("unix://"+r.socket, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...))(t)
+	connection := agenttest.Must(grpc.NewClient("unix://"+r.socket, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...))(t)
 	t.Cleanup(func() { _ = connection.Close() })
 	return connection
 }
@@ -163,15 +153,4 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
-}
-
-// must ends the test on an error: must(f())(t).
-func must[T any](value T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
-	}
 }

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 func TestOnlyAnX509SVIDHasAnIdentity(t *testing.T) {
@@ -40,7 +42,7 @@ func TestOnlyAnX509SVIDHasAnIdentity(t *testing.T) {
 			if test.change != nil {
 				test.change(template)
 			}
-			id, err := identity(sign(t, template, ca.issuer, newKey(t), ca.key))
+			id, err := identity(ca.sign(t, template, newKey(t)))
 			switch {
 			case test.want == "" && (err != nil || id.String() != cartID):
 				t.Errorf("got %v, %v", id, err)
@@ -57,8 +59,8 @@ func TestUpdateRefusesAndKeeps(t *testing.T) {
 	certificate, key := ca.issue(t, s, leaf(cartID))
 	before := s.material()
 	for name, err := range map[string]error{
-		"another key":    s.Update([]*x509.Certificate{certificate}, newKey(t), []*x509.Certificate{ca.root}),
-		"no certificate": s.Update(nil, key, []*x509.Certificate{ca.root}),
+		"another key":    s.Update([]*x509.Certificate{certificate}, newKey(t), []*x509.Certificate{ca.Root}),
+		"no certificate": s.Update(nil, key, []*x509.Certificate{ca.Root}),
 		"no bundle":      s.Update([]*x509.Certificate{certificate}, key, nil),
 	} {
 		if err == nil {
@@ -68,7 +70,7 @@ func TestUpdateRefusesAndKeeps(t *testing.T) {
 	if s.material() != before {
 		t.Error("what is served was replaced")
 	}
-	if err := s.Update([]*x509.Certificate{certificate, ca.issuer}, key, []*x509.Certificate{ca.root}); err != nil || s.material() != before {
+	if err := s.Update([]*x509.Certificate{certificate, ca.Intermediate}, key, []*x509.Certificate{ca.Root}); err != nil || s.material() != before {
 		t.Errorf("the same again: %v, or clients are told of it", err)
 	}
 }
@@ -77,11 +79,11 @@ func TestVersionsTellNothingOfTheKey(t *testing.T) {
 	ca := newAuthority(t)
 	s := New("unused", slog.New(slog.DiscardHandler))
 	certificate, key := ca.issue(t, s, leaf(cartID))
-	pkcs8 := must(x509.MarshalPKCS8PrivateKey(key))(t)
+	pkcs8 := agenttest.Must(x509.MarshalPKCS8PrivateKey(key))(t)
 	if !bytes.Contains(s.material().svids, pkcs8) {
 		t.Error("the SVID lacks its key")
 	}
-	if got, want := s.material().certificate.version, version(concatenate([]*x509.Certificate{certificate, ca.issuer})); got != want {
+	if got, want := s.material().certificate.version, version(concatenate([]*x509.Certificate{certificate, ca.Intermediate})); got != want {
 		t.Errorf("version %q, want %q, which comes from certificates alone", got, want)
 	}
 }

@@ -84,13 +84,27 @@ func checkNames(number int) error {
 // streamSecrets is the protocol that says the whole state each time
 // (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol).
 func (s *Server) streamSecrets(stream *rpc.Stream) error {
-	requests := stream.ReceiveAll(requestNames, requestType, requestNonce, requestError)
-	var subscription subscription
+	return s.discover(stream, &subscription{complain: s.complain}, requestNames, requestType, requestNonce, requestError)
+}
+
+// subscriber is what the client of a stream wants and has, in one of Envoy's protocols.
+type subscriber interface {
+	// take takes up a request.
+	take(fields []rpc.Field) error
+	// next returns the next response, or nil when the client has what there is.
+	next(m *material) ([]byte, error)
+}
+
+// discover leads a stream: it sends what is new to the client, and takes what it asks for.
+func (s *Server) discover(stream *rpc.Stream, client subscriber, fields ...protowire.Number) error {
+	requests := stream.ReceiveAll(fields...)
 	for {
 		now := s.material()
-		if message, err := subscription.next(now); err != nil {
+		message, err := client.next(now)
+		if err != nil {
 			return err
-		} else if message != nil {
+		}
+		if message != nil {
 			if err := stream.Send(message); err != nil {
 				return err
 			}
@@ -102,22 +116,21 @@ func (s *Server) streamSecrets(stream *rpc.Stream) error {
 		case received := <-requests:
 			if errors.Is(received.Err, io.EOF) {
 				return nil
-			} else if received.Err != nil {
-				return received.Err
 			}
-			request, err := newRequest(received.Fields)
-			if err != nil {
+			if err := received.Err; err != nil {
 				return err
 			}
-			if subscription.take(request) && request.rejected {
-				s.complain(rejection, "reason", request.reason)
+			if err := client.take(received.Fields); err != nil {
+				return err
 			}
 		}
 	}
 }
 
-// subscription is what the client of a stream wants and has.
+// subscription is a subscriber of streamSecrets.
 type subscription struct {
+	complain complainer
+
 	begun bool
 	all   bool // it has never named any
 	names []string
@@ -125,14 +138,20 @@ type subscription struct {
 	nonce int    // of the last response
 }
 
-// take reports whether the request counts: one that answers another response than
-// the last does not.
-func (s *subscription) take(r *request) bool {
+// take takes up what counts: a request that answers another response than the last does not.
+func (s *subscription) take(fields []rpc.Field) error {
+	r, err := newRequest(fields)
+	if err != nil {
+		return err
+	}
 	switch {
 	case !s.begun:
 		s.begun, s.all = true, len(r.names) == 0
 	case r.nonce != "" && r.nonce != strconv.Itoa(s.nonce):
-		return false
+		return nil
+	}
+	if r.rejected {
+		s.complain(rejection, "reason", r.reason)
 	}
 	if s.all = s.all && len(r.names) == 0; s.all {
 		r.names = spelledOut([]string{allNames})
@@ -140,7 +159,7 @@ func (s *subscription) take(r *request) bool {
 	if !slices.Equal(r.names, s.names) {
 		s.names, s.sent = r.names, ""
 	}
-	return true
+	return nil
 }
 
 // next returns the next response, or nil when the client has what there is. Envoy
@@ -178,12 +197,10 @@ func (s *Server) fetchSecrets(stream *rpc.Stream) error {
 	if err != nil {
 		return err
 	}
-	request, err := newRequest(fields)
-	if err != nil {
+	subscription := subscription{complain: s.complain}
+	if err := subscription.take(fields); err != nil {
 		return err
 	}
-	var subscription subscription
-	subscription.take(request)
 	err = s.follow(stream.Context(), func(m *material) error {
 		message, err := subscription.next(m)
 		if err != nil {
@@ -230,6 +247,9 @@ func spelledOut(names []string) []string {
 func (s secret) resource(name string) []byte {
 	return appendBytes(appendBytes(nil, 1, secretType), 2, append(appendBytes(nil, 1, name), s.body...))
 }
+
+// complainer is a method of Server: complain.
+type complainer func(text, key, words string, more ...any)
 
 // complain logs what a client does not take or asks for in vain, in part in its own words.
 func (s *Server) complain(text, key, words string, more ...any) {

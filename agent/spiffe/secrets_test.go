@@ -21,6 +21,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/certwright/certwright/agent/agenttest"
 	"github.com/certwright/certwright/agent/spiffe/rpc"
 )
 
@@ -73,7 +74,7 @@ type conversation struct {
 }
 
 func converse(t testing.TB, r *running) *conversation {
-	return &conversation{t, must(secretClient(t, r).StreamSecrets(patient(t)))(t)}
+	return &conversation{t, agenttest.Must(secretClient(t, r).StreamSecrets(patient(t)))(t)}
 }
 
 func (c *conversation) send(request *discovery.DiscoveryRequest) {
@@ -89,7 +90,7 @@ func (c *conversation) send(request *discovery.DiscoveryRequest) {
 // receive returns the next response, its secrets by name.
 func (c *conversation) receive() (*discovery.DiscoveryResponse, map[string]*tlsv3.Secret) {
 	c.t.Helper()
-	response := must(c.stream.Recv())(c.t)
+	response := agenttest.Must(c.stream.Recv())(c.t)
 	if response.GetTypeUrl() != secretType || response.GetNonce() == "" || response.GetVersionInfo() == "" {
 		c.t.Errorf("type %q, nonce %q, version %q", response.GetTypeUrl(), response.GetNonce(), response.GetVersionInfo())
 	}
@@ -132,7 +133,7 @@ func TestSecretsByEveryName(t *testing.T) {
 		checkPair(t, secrets[name], certificate)
 	}
 	for _, name := range names[2:] {
-		checkAnchors(t, secrets[name], certificate, ca.issuer)
+		checkAnchors(t, secrets[name], certificate, ca.Intermediate)
 	}
 }
 
@@ -180,7 +181,7 @@ func TestOnlyWhoAsksForIt(t *testing.T) {
 	if len(secrets) != 1 {
 		t.Errorf("got %d secrets", len(secrets))
 	}
-	checkAnchors(t, secrets["ROOTCA"], certificate, other.issuer)
+	checkAnchors(t, secrets["ROOTCA"], certificate, other.Intermediate)
 
 	// What answers an older response does not count; then the names change.
 	c.send(&discovery.DiscoveryRequest{ResponseNonce: first.GetNonce(), ResourceNames: []string{"stale"}})
@@ -206,7 +207,9 @@ func TestSubscriptionThatIsGivenUp(t *testing.T) {
 		names []string
 		sent  bool
 	}{{[]string{"default"}, true}, {[]string{"default"}, false}, {nil, false}, {[]string{cartID}, true}, {[]string{"*"}, true}} {
-		subscription.take(must(newRequest(wants(step.names...)))(t))
+		if err := subscription.take(wants(step.names...)); err != nil {
+			t.Fatal(err)
+		}
 		message, err := subscription.next(s.material())
 		if err != nil || (message != nil) != step.sent {
 			t.Errorf("%q: sent %d bytes, %v", step.names, len(message), err)
@@ -240,7 +243,7 @@ func TestSecretsOfACertificateThatIsNoSVID(t *testing.T) {
 		t.Errorf("got %d secrets", len(secrets))
 	}
 	checkPair(t, secrets["default"], certificate)
-	checkAnchors(t, secrets["ROOTCA"], certificate, ca.issuer)
+	checkAnchors(t, secrets["ROOTCA"], certificate, ca.Intermediate)
 	c.acknowledge(response)
 	second, _ := ca.issue(t, r.Server, leaf())
 	_, secrets = c.receive()

@@ -12,11 +12,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // shortDir is as t.TempDir, with a path that is short enough for sockets.
 func shortDir(t *testing.T) string {
-	dir := must(os.MkdirTemp("", "spiffe"))(t)
+	dir := agenttest.Must(os.MkdirTemp("", "spiffe"))(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -30,7 +32,7 @@ func TestSocketAppearsWithItsMode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		info := must(os.Lstat(path))(t)
+		info := agenttest.Must(os.Lstat(path))(t)
 		if got := info.Mode(); got != fs.ModeSocket|0o660 {
 			t.Errorf("umask %o: mode %v", umask, got)
 		}
@@ -40,7 +42,7 @@ func TestSocketAppearsWithItsMode(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		if left := must(os.ReadDir(filepath.Dir(path)))(t); len(left) != 0 {
+		if left := agenttest.Must(os.ReadDir(filepath.Dir(path)))(t); len(left) != 0 {
 			t.Errorf("left behind: %v", left)
 		}
 	}
@@ -50,9 +52,9 @@ func TestNobodyConnectsBeforeTheModeIsSet(t *testing.T) {
 	path := filepath.Join(shortDir(t), "agent.sock")
 	defer syscall.Umask(syscall.Umask(0))
 	config := net.ListenConfig{Control: closed}
-	listener := must(config.Listen(t.Context(), "unix", path))(t)
+	listener := agenttest.Must(config.Listen(t.Context(), "unix", path))(t)
 	defer listener.Close()
-	if got := must(os.Lstat(path))(t).Mode(); got != fs.ModeSocket {
+	if got := agenttest.Must(os.Lstat(path))(t).Mode(); got != fs.ModeSocket {
 		t.Errorf("mode %v", got)
 	}
 }
@@ -60,16 +62,16 @@ func TestNobodyConnectsBeforeTheModeIsSet(t *testing.T) {
 func TestSocketReplacesWhatAnEarlierProcessLeft(t *testing.T) {
 	path := filepath.Join(shortDir(t), "agent.sock")
 	for _, left := range []string{path, path + newSocket} {
-		stale := must(net.ListenUnix("unix", &net.UnixAddr{Name: left}))(t)
+		stale := agenttest.Must(net.ListenUnix("unix", &net.UnixAddr{Name: left}))(t)
 		stale.SetUnlinkOnClose(false)
 		_ = stale.Close()
 	}
-	first := must(listen(t.Context(), path))(t)
-	second := must(listen(t.Context(), path))(t)
+	first := agenttest.Must(listen(t.Context(), path))(t)
+	second := agenttest.Must(listen(t.Context(), path))(t)
 	if err := first.Close(); err != nil { // it is not its own any more
 		t.Error(err)
 	}
-	connection := must(net.Dial("unix", path))(t)
+	connection := agenttest.Must(net.Dial("unix", path))(t)
 	_ = connection.Close()
 	if err := second.Close(); err != nil {
 		t.Error(err)
@@ -97,7 +99,7 @@ func TestSocketThatCannotBeMade(t *testing.T) {
 			}
 		})
 	}
-	if text := must(os.ReadFile(file))(t); string(text) != "precious" {
+	if text := agenttest.Must(os.ReadFile(file))(t); string(text) != "precious" {
 		t.Errorf("the file holds %q", text)
 	}
 }

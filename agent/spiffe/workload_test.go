@@ -24,6 +24,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // patience is how long the tests wait for what is to happen at once.
@@ -37,7 +39,7 @@ func patient(t testing.TB) context.Context {
 
 func source(t *testing.T, r *running) *workloadapi.X509Source {
 	t.Helper()
-	s := must(workloadapi.NewX509Source(patient(t), workloadapi.WithClientOptions(workloadapi.WithAddr("unix://"+r.socket))))(t)
+	s := agenttest.Must(workloadapi.NewX509Source(patient(t), workloadapi.WithClientOptions(workloadapi.WithAddr("unix://"+r.socket))))(t)
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -46,8 +48,8 @@ func TestX509SourceFollowsUpdates(t *testing.T) {
 	r, ca := start(t), newAuthority(t)
 	first, _ := ca.issue(t, r.Server, leaf(cartID))
 	s := source(t, r)
-	svid := must(s.GetX509SVID())(t)
-	if svid.ID.String() != cartID || !svid.Certificates[0].Equal(first) || !svid.Certificates[1].Equal(ca.issuer) {
+	svid := agenttest.Must(s.GetX509SVID())(t)
+	if svid.ID.String() != cartID || !svid.Certificates[0].Equal(first) || !svid.Certificates[1].Equal(ca.Intermediate) {
 		t.Errorf("got %v with %d certificates", svid.ID, len(svid.Certificates))
 	}
 	second, key := ca.issue(t, r.Server, leaf(cartID))
@@ -56,7 +58,7 @@ func TestX509SourceFollowsUpdates(t *testing.T) {
 	case <-patient(t).Done():
 		t.Fatal("no update")
 	}
-	svid = must(s.GetX509SVID())(t)
+	svid = agenttest.Must(s.GetX509SVID())(t)
 	if !svid.Certificates[0].Equal(second) || !key.Public().(*ecdsa.PublicKey).Equal(svid.PrivateKey.Public()) {
 		t.Error("the certificate or key is not the renewed one")
 	}
@@ -70,8 +72,8 @@ func TestMutualTLSBetweenSources(t *testing.T) {
 	ca.issue(t, asking.Server, leaf(askingID))
 	server, client := source(t, serving), source(t, asking)
 
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	secure := must(spiffetls.NewListenerWithMode(t.Context(), listener, spiffetls.MTLSServerWithSource(
+	listener := agenttest.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	secure := agenttest.Must(spiffetls.NewListenerWithMode(t.Context(), listener, spiffetls.MTLSServerWithSource(
 		tlsconfig.AuthorizeID(spiffeid.RequireFromString(askingID)), server)))(t)
 	t.Cleanup(func() { _ = secure.Close() })
 	go func() {
@@ -133,7 +135,7 @@ func TestWatcherStartsBeforeTheFirstCertificate(t *testing.T) {
 	r, ca := start(t), newAuthority(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	client := must(workloadapi.New(ctx, workloadapi.WithAddr("unix://"+r.socket)))(t)
+	client := agenttest.Must(workloadapi.New(ctx, workloadapi.WithAddr("unix://"+r.socket)))(t)
 	defer client.Close()
 	watcher := contexts{make(chan *workloadapi.X509Context, 8), make(chan error, 8)}
 	ended := make(chan error, 1)
@@ -148,8 +150,8 @@ func TestWatcherStartsBeforeTheFirstCertificate(t *testing.T) {
 	renewed, _ := ca.issue(t, r.Server, leaf(cartID))
 	select {
 	case update := <-watcher.updates:
-		bundle := must(update.Bundles.GetX509BundleForTrustDomain(spiffeid.RequireTrustDomainFromString("cluster.local")))(t)
-		if !update.DefaultSVID().Certificates[0].Equal(renewed) || !bundle.Equal(x509bundle.FromX509Authorities(bundle.TrustDomain(), []*x509.Certificate{ca.root})) {
+		bundle := agenttest.Must(update.Bundles.GetX509BundleForTrustDomain(spiffeid.RequireTrustDomainFromString("cluster.local")))(t)
+		if !update.DefaultSVID().Certificates[0].Equal(renewed) || !bundle.Equal(x509bundle.FromX509Authorities(bundle.TrustDomain(), []*x509.Certificate{ca.Root})) {
 			t.Error("not what was served last")
 		}
 	case <-patient(t).Done():
@@ -164,16 +166,16 @@ func TestWatcherStartsBeforeTheFirstCertificate(t *testing.T) {
 func TestBundlesAreSentWhenTheyChange(t *testing.T) {
 	r, ca := start(t), newAuthority(t)
 	ca.issue(t, r.Server, leaf(cartID))
-	stream := must(workload.NewSpiffeWorkloadAPIClient(r.dial(t)).FetchX509Bundles(withHeader(patient(t)), &workload.X509BundlesRequest{}))(t)
-	first := must(stream.Recv())(t)
-	if got := first.GetBundles()["spiffe://cluster.local"]; string(got) != string(ca.root.Raw) || len(first.GetBundles()) != 1 {
+	stream := agenttest.Must(workload.NewSpiffeWorkloadAPIClient(r.dial(t)).FetchX509Bundles(withHeader(patient(t)), &workload.X509BundlesRequest{}))(t)
+	first := agenttest.Must(stream.Recv())(t)
+	if got := first.GetBundles()["spiffe://cluster.local"]; string(got) != string(ca.Root.Raw) || len(first.GetBundles()) != 1 {
 		t.Errorf("bundles: %v", first)
 	}
 	ca.issue(t, r.Server, leaf(cartID)) // another certificate, the same bundle
 	other := newAuthority(t)
 	other.issue(t, r.Server, leaf(cartID))
-	second := must(stream.Recv())(t)
-	if got := second.GetBundles()["spiffe://cluster.local"]; string(got) != string(other.root.Raw) {
+	second := agenttest.Must(stream.Recv())(t)
+	if got := second.GetBundles()["spiffe://cluster.local"]; string(got) != string(other.Root.Raw) {
 		t.Error("the second message does not hold the new bundle: was the first one sent again?")
 	}
 }
@@ -239,8 +241,8 @@ func TestThousandUpdatesPastAStalledClient(t *testing.T) {
 	r, ca := start(t), newAuthority(t)
 	key := newKey(t)
 	update := func() *x509.Certificate {
-		certificate := sign(t, leaf(cartID), ca.issuer, key, ca.key)
-		if err := r.Update([]*x509.Certificate{certificate, ca.issuer}, key, []*x509.Certificate{ca.root}); err != nil {
+		certificate := ca.sign(t, leaf(cartID), key)
+		if err := r.Update([]*x509.Certificate{certificate, ca.Intermediate}, key, []*x509.Certificate{ca.Root}); err != nil {
 			t.Fatal(err)
 		}
 		return certificate
@@ -248,20 +250,20 @@ func TestThousandUpdatesPastAStalledClient(t *testing.T) {
 	update()
 	open := func() grpc.ServerStreamingClient[workload.X509SVIDResponse] {
 		client := workload.NewSpiffeWorkloadAPIClient(r.dial(t, grpc.WithStaticStreamWindowSize(64<<10)))
-		return must(client.FetchX509SVID(withHeader(patient(t)), &workload.X509SVIDRequest{}))(t)
+		return agenttest.Must(client.FetchX509SVID(withHeader(patient(t)), &workload.X509SVIDRequest{}))(t)
 	}
 	stalled, reading := open(), open()
-	must(stalled.Recv())(t)
-	must(reading.Recv())(t)
+	agenttest.Must(stalled.Recv())(t)
+	agenttest.Must(reading.Recv())(t)
 	for range 1000 {
 		last := update()
-		if !strings.HasPrefix(string(must(reading.Recv())(t).GetSvids()[0].GetX509Svid()), string(last.Raw)) {
+		if !strings.HasPrefix(string(agenttest.Must(reading.Recv())(t).GetSvids()[0].GetX509Svid()), string(last.Raw)) {
 			t.Error("a client that reads at once was sent something else than the newest")
 		}
 	}
 	last := update()
 	messages := 1
-	for ; !strings.HasPrefix(string(must(stalled.Recv())(t).GetSvids()[0].GetX509Svid()), string(last.Raw)); messages++ {
+	for ; !strings.HasPrefix(string(agenttest.Must(stalled.Recv())(t).GetSvids()[0].GetX509Svid()), string(last.Raw)); messages++ {
 	}
 	if messages > 200 {
 		t.Errorf("%d messages were waiting for the stalled client", messages)
@@ -272,8 +274,8 @@ func TestStreamsEndAtShutdown(t *testing.T) {
 	r, ca := start(t), newAuthority(t)
 	ca.issue(t, r.Server, leaf(cartID))
 	client := workload.NewSpiffeWorkloadAPIClient(r.dial(t))
-	stream := must(client.FetchX509SVID(withHeader(patient(t)), &workload.X509SVIDRequest{}))(t)
-	must(stream.Recv())(t)
+	stream := agenttest.Must(client.FetchX509SVID(withHeader(patient(t)), &workload.X509SVIDRequest{}))(t)
+	agenttest.Must(stream.Recv())(t)
 	began := time.Now()
 	r.stop()
 	if took := time.Since(began); took > 5*time.Second {

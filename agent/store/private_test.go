@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 func TestStatus(t *testing.T) {
@@ -23,7 +25,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("got %q, want %q", got, text)
 		}
 	}
-	if left := must(os.ReadDir(store.dir))(t); len(left) != 0 {
+	if left := agenttest.Must(os.ReadDir(store.dir))(t); len(left) != 0 {
 		t.Errorf("%v is left", left)
 	}
 }
@@ -52,13 +54,13 @@ func TestPending(t *testing.T) {
 			t.Errorf("got %q, error %v, want %q", got, err, text)
 		}
 	}
-	if mode := must(os.Stat(store.path(pendingFile)))(t).Mode(); mode != 0o600 {
+	if mode := agenttest.Must(os.Stat(store.path(pendingFile)))(t).Mode(); mode != 0o600 {
 		t.Errorf("mode %v: others could read the key", mode)
 	}
 	if err := store.SetPending(nil); err != nil {
 		t.Fatal(err)
 	}
-	if left := must(os.ReadDir(store.dir))(t); len(left) != 0 {
+	if left := agenttest.Must(os.ReadDir(store.dir))(t); len(left) != 0 {
 		t.Errorf("%v is left", left)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // files are those of generation i: each holds its name and the number.
@@ -48,7 +50,7 @@ func consistent(got map[string][]byte) error {
 
 func visible(t testing.TB, dir string) (names []string) {
 	t.Helper()
-	for _, entry := range must(os.ReadDir(dir))(t) {
+	for _, entry := range agenttest.Must(os.ReadDir(dir))(t) {
 		if !entry.IsDir() {
 			names = append(names, entry.Name())
 		}
@@ -76,22 +78,22 @@ func TestWrite(t *testing.T) {
 		if err := store.Write(files(i), time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if got := must(store.Load())(t); !maps.EqualFunc(got, files(i), slices.Equal) {
+		if got := agenttest.Must(store.Load())(t); !maps.EqualFunc(got, files(i), slices.Equal) {
 			t.Errorf("generation %d: read something else", i)
 		}
-		if data := must(os.ReadFile(filepath.Join(dir, "tls.crt")))(t); string(data) != fmt.Sprintf("tls.crt %d", i) {
+		if data := agenttest.Must(os.ReadFile(filepath.Join(dir, "tls.crt")))(t); string(data) != fmt.Sprintf("tls.crt %d", i) {
 			t.Errorf("as a program reads it: %q", data)
 		}
 	}
 	if got, want := visible(t, dir), []string{"..data", "ca.crt", "tls.crt", "tls.key"}; !slices.Equal(got, want) {
 		t.Errorf("entries %q, want %q", got, want)
 	}
-	generations := must(filepath.Glob(filepath.Join(dir, "..2*")))(t)
+	generations := agenttest.Must(filepath.Glob(filepath.Join(dir, "..2*")))(t)
 	if len(generations) != 1 || filepath.Base(generations[0]) != store.Generation() {
 		t.Errorf("generations %q are left, want %q", generations, store.Generation())
 	}
 	for _, name := range []string{"", "tls.crt", "tls.key", "ca.crt", ".hidden"} {
-		info := must(os.Stat(filepath.Join(generations[0], name)))(t)
+		info := agenttest.Must(os.Stat(filepath.Join(generations[0], name)))(t)
 		want := fs.FileMode(fileMode)
 		switch name {
 		case "":
@@ -104,7 +106,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%q: mode %v, group %d; want %v, %d", name, info.Mode(), stat.Gid, want, os.Getegid())
 		}
 	}
-	if target := must(os.Readlink(filepath.Join(dir, "tls.key")))(t); target != "..data/tls.key" {
+	if target := agenttest.Must(os.Readlink(filepath.Join(dir, "tls.key")))(t); target != "..data/tls.key" {
 		t.Errorf("tls.key leads to %q", target)
 	}
 }
@@ -180,13 +182,13 @@ func TestCrashAnywhere(t *testing.T) {
 			if err := store.Write(last, time.Now()); err != nil {
 				t.Errorf("%s: writing afterwards: %v", name, err)
 			}
-			if got := must(store.Load())(t); !maps.EqualFunc(got, last, slices.Equal) {
+			if got := agenttest.Must(store.Load())(t); !maps.EqualFunc(got, last, slices.Equal) {
 				t.Errorf("%s: %v afterwards", name, slices.Sorted(maps.Keys(got)))
 			}
 			if got, want := visible(t, store.dir), []string{"..data", "ca.crt", "tls.crt", "tls.key"}; !slices.Equal(got, want) {
 				t.Errorf("%s: entries %q afterwards", name, got)
 			}
-			if left := must(filepath.Glob(store.path("..2*")))(t); len(left) != 1 {
+			if left := agenttest.Must(filepath.Glob(store.path("..2*")))(t); len(left) != 1 {
 				t.Errorf("%s: %d generations are left", name, len(left))
 			}
 		}
@@ -248,16 +250,5 @@ func TestWriteReplacesWhatIsInTheWay(t *testing.T) {
 	}
 	if err := New(filepath.Join(store.dir, "missing")).Write(files(1), time.Now()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing directory: %v", err)
-	}
-}
-
-// must ends the test on an error: must(f())(t).
-func must[T any](value T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
 	}
 }

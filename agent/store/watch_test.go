@@ -19,6 +19,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // next waits for the next event that counts.
@@ -44,7 +46,7 @@ func next(t *testing.T, watcher *fsnotify.Watcher, counts func(fsnotify.Event) b
 // ..data is replaced.
 func TestWatchersOfTheDirectory(t *testing.T) {
 	store := New(t.TempDir())
-	watcher := must(fsnotify.NewWatcher())(t)
+	watcher := agenttest.Must(fsnotify.NewWatcher())(t)
 	defer watcher.Close()
 	if err := watcher.Add(store.dir); err != nil {
 		t.Fatal(err)
@@ -58,7 +60,7 @@ func TestWatchersOfTheDirectory(t *testing.T) {
 			if name[0] == '.' {
 				continue
 			}
-			if got := must(os.ReadFile(store.path(name)))(t); string(got) != string(want) {
+			if got := agenttest.Must(os.ReadFile(store.path(name)))(t); string(got) != string(want) {
 				t.Errorf("after the event, %s holds %q, want %q", name, got, want)
 			}
 		}
@@ -72,7 +74,7 @@ func TestWatchersOfAFile(t *testing.T) {
 	if err := store.Write(files(0), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	watcher := must(fsnotify.NewWatcher())(t)
+	watcher := agenttest.Must(fsnotify.NewWatcher())(t)
 	defer watcher.Close()
 	if err := watcher.Add(store.path("tls.crt")); err != nil {
 		t.Fatal(err)
@@ -85,7 +87,7 @@ func TestWatchersOfAFile(t *testing.T) {
 		if err := watcher.Add(store.path("tls.crt")); err != nil {
 			t.Fatal(err)
 		}
-		if got := must(os.ReadFile(store.path("tls.crt")))(t); string(got) != string(files(i)["tls.crt"]) {
+		if got := agenttest.Must(os.ReadFile(store.path("tls.crt")))(t); string(got) != string(files(i)["tls.crt"]) {
 			t.Errorf("after the event, tls.crt holds %q", got)
 		}
 	}
@@ -96,21 +98,21 @@ func TestCertwatcher(t *testing.T) {
 	store := New(t.TempDir())
 	write := func(serial int64) {
 		t.Helper()
-		key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+		key := agenttest.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 		template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
-		cert := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
+		cert := agenttest.Must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
 		if err := store.Write(map[string][]byte{
 			"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
-			"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(key))(t)}),
+			"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: agenttest.Must(x509.MarshalPKCS8PrivateKey(key))(t)}),
 		}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write(1)
-	watcher := must(certwatcher.New(store.path("tls.crt"), store.path("tls.key")))(t)
+	watcher := agenttest.Must(certwatcher.New(store.path("tls.crt"), store.path("tls.key")))(t)
 	seen := make(chan int64, 64)
 	watcher.WithWatchInterval(time.Hour).RegisterCallback(func(cert tls.Certificate) {
-		seen <- must(x509.ParseCertificate(cert.Certificate[0]))(t).SerialNumber.Int64()
+		seen <- agenttest.Must(x509.ParseCertificate(cert.Certificate[0]))(t).SerialNumber.Int64()
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -21,19 +21,20 @@ import (
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // A real client of the SPIFFE Workload API gets what is on disk from a real agent,
 // also after a restart, when nothing is requested.
 func TestServesSPIFFEAndMetrics(t *testing.T) {
 	p := newPod(t, "Approved")
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	listener := agenttest.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	address := listener.Addr().String()
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(p.root, "agent.sock")
-	config := string(must(json.Marshal(agent.Config{
+	config := string(agenttest.Must(json.Marshal(agent.Config{
 		SignerName: "example.com/internal", URIs: []string{"spiffe://example.org/ns/shop/sa/cart"},
 		Directory: filepath.Join(p.root, "tls"), TrustBundleFiles: []string{filepath.Join(p.root, "bundle")},
 		SPIFFESocket: socket, MetricsAddress: address, PublicRoots: true, Formats: []string{agent.FormatPKCS12},
@@ -45,9 +46,9 @@ func TestServesSPIFFEAndMetrics(t *testing.T) {
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
-		source := must(workloadapi.NewX509Source(t.Context(), workloadapi.WithClientOptions(workloadapi.WithAddr("unix://"+socket))))(t) // waits
-		svid := must(source.GetX509SVID())(t)
-		onDisk := string(must(os.ReadFile(filepath.Join(p.root, "tls", "tls.crt")))(t))
+		source := agenttest.Must(workloadapi.NewX509Source(t.Context(), workloadapi.WithClientOptions(workloadapi.WithAddr("unix://"+socket))))(t) // waits
+		svid := agenttest.Must(source.GetX509SVID())(t)
+		onDisk := string(agenttest.Must(os.ReadFile(filepath.Join(p.root, "tls", "tls.crt")))(t))
 		if svid.ID.String() != "spiffe://example.org/ns/shop/sa/cart" || string(pemOf(svid.Certificates[0].Raw)) != onDisk {
 			t.Errorf("got the SVID of %s, want that on disk", svid.ID)
 		}
@@ -55,7 +56,7 @@ func TestServesSPIFFEAndMetrics(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := must(io.ReadAll(response.Body))(t); !strings.Contains(string(text), "certwright_agent_renewals_total 0\n") {
+		if text := agenttest.Must(io.ReadAll(response.Body))(t); !strings.Contains(string(text), "certwright_agent_renewals_total 0\n") {
 			t.Errorf("metrics %s", text)
 		}
 		_ = response.Body.Close()
@@ -76,7 +77,7 @@ func TestServesSPIFFEAndMetrics(t *testing.T) {
 // Trust anchors alone need no API server, no token and no address.
 func TestTrustOnlyNeedsNothingElse(t *testing.T) {
 	p := newPod(t, "")
-	config := string(must(json.Marshal(agent.Config{
+	config := string(agenttest.Must(json.Marshal(agent.Config{
 		TrustOnly: true, Once: true, PublicRoots: true,
 		Directory: filepath.Join(p.root, "tls"), TrustBundleFiles: []string{filepath.Join(p.root, "bundle")},
 	}))(t))

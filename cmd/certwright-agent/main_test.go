@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // TestMain lets the test binary be the agent: so the tests see real processes,
@@ -72,14 +73,14 @@ func TestVerdictIsTheTerminationMessage(t *testing.T) {
 func TestTerminatedWhileItWaits(t *testing.T) {
 	p := newPod(t, "")
 	command := p.command(p.config(false))
-	stderr := must(command.StderrPipe())(t)
+	stderr := agenttest.Must(command.StderrPipe())(t)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() && !strings.Contains(lines.Text(), "requested a certificate") {
 	}
-	status := string(must(os.ReadFile(fmt.Sprintf("/proc/%d/limits", command.Process.Pid)))(t))
+	status := string(agenttest.Must(os.ReadFile(fmt.Sprintf("/proc/%d/limits", command.Process.Pid)))(t))
 	for line := range strings.Lines(status) {
 		if fields := strings.Fields(line); strings.HasPrefix(line, "Max core file size") && (fields[4] != "0" || fields[5] != "0") {
 			t.Errorf("core files are allowed: %s", line)

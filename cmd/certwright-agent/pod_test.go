@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/agent"
+	"github.com/certwright/certwright/agent/agenttest"
 )
 
 // pod is what an agent process finds around it: an API server that signs what it
@@ -50,13 +51,13 @@ func newPod(t *testing.T, verdict string) *pod {
 	p := &pod{t: t, root: t.TempDir(), objects: make(map[string]map[string]any), verdict: verdict}
 	p.server = httptest.NewTLSServer(p)
 	t.Cleanup(p.server.Close)
-	p.caKey = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	p.caKey = agenttest.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	p.ca = must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, p.caKey.Public(), p.caKey))(t)))(t)
+	p.ca = agenttest.Must(x509.ParseCertificate(agenttest.Must(x509.CreateCertificate(rand.Reader, template, template, p.caKey.Public(), p.caKey))(t)))(t)
 	p.write("token", []byte("the-token"))
 	p.write("ca.crt", pemOf(p.server.Certificate().Raw))
 	p.write("bundle", pemOf(p.ca.Raw))
@@ -78,7 +79,7 @@ func pemOf(der []byte) []byte {
 }
 
 func (p *pod) config(once bool) string {
-	return string(must(json.Marshal(agent.Config{
+	return string(agenttest.Must(json.Marshal(agent.Config{
 		SignerName: "example.com/internal", DNSNames: []string{"cart.shop.svc"}, IPAddresses: []string{"pod"},
 		Directory: filepath.Join(p.root, "tls"), TrustBundleFiles: []string{filepath.Join(p.root, "bundle")}, Once: once,
 	}))(p.t))
@@ -141,7 +142,7 @@ func (p *pod) command(config string, args ...string) *exec.Cmd {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	command := exec.CommandContext(p.t.Context(), must(os.Executable())(p.t), args...)
+	command := exec.CommandContext(p.t.Context(), agenttest.Must(os.Executable())(p.t), args...)
 	command.Env = []string{
 		"CERTWRIGHT_TEST_ROOT=" + p.root, agent.ConfigEnv + "=" + config, agent.PodIPsEnv + "=198.18.0.7,2001:db8::7",
 		"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port,
@@ -163,15 +164,4 @@ func (p *pod) output(config string, args ...string) (code int, stdout, stderr st
 		p.t.Fatal(err)
 	}
 	return command.ProcessState.ExitCode(), out.String(), problems.String()
-}
-
-// must ends the test on an error: must(f())(t).
-func must[T any](value T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,6 +101,9 @@ type raw struct {
 func (s *served) dial(t *testing.T) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("unix", s.path)
+	for deadline := time.Now().Add(patience); errors.Is(err, syscall.EAGAIN) && time.Now().Before(deadline); {
+		conn, err = net.Dial("unix", s.path) // there are many that wait to be accepted
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,10 +5,13 @@
 // on net/http's HTTP/2. Messages are read and written field by field, without
 // generated code, so that the agent stays small (ADR 12).
 //
-// What it promises: a client costs a bounded amount of memory whatever it sends
-// or does not read. Connections, streams, headers, messages and what is kept of
-// them are limited; a client that does not begin, or does not read, loses its
-// stream.
+// What it promises:
+//
+//   - A client costs a bounded amount of memory whatever it sends or does not read.
+//     Connections, streams, headers, messages and what is kept of them are limited; a
+//     client that does not begin, or does not read, loses its stream.
+//   - Whoever connects is served. When there is no room, who has the most connections
+//     loses one: users first, then processes as far as they can be told apart.
 package rpc
 
 import (
@@ -22,16 +25,17 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 )
 
 const (
 	maxConnections       = 32
-	maxStreams           = 64 // of all connections together
-	streamsPerConnection = 16
+	streamsPerConnection = 8
 	maxHeaderBytes       = 8 << 10
 	// receiveWindow is how much of what a client sends waits in memory, for each of its connections.
 	receiveWindow = 64 << 10
+	// fullInterval is how often at most it is logged that there is no room.
+	fullInterval = time.Minute
 )
 
 // Handler serves one call. The error that it returns becomes the status of the
@@ -45,21 +49,23 @@ type Server struct {
 	methods map[string]Handler
 	log     *slog.Logger
 	streams chan struct{} // holds one value for each stream that is being served
+	said    rate.Sometimes
 
-	// beginTimeout is how long a connection may take to begin, and a call to send
-	// its first message; sendTimeout how long a client may take to read a message;
+	// settle is how long a connection has to make a call and have its answer, before
+	// it gives way to another of who has as many; beginTimeout is how long it may
+	// take to begin, and a call to send its first message; sendTimeout how long a client may take to read a message;
 	// idleTimeout how long a connection without calls is kept, and how long one is
 	// silent before it is asked for a sign of life; endTimeout is how long clients
 	// have to take in the end of their calls when the server ends.
-	beginTimeout, sendTimeout, idleTimeout, endTimeout time.Duration
+	settle, beginTimeout, sendTimeout, idleTimeout, endTimeout time.Duration
 }
 
 // New returns a server of methods by their paths, /package.Service/Method. All
 // others are Unimplemented.
 func New(methods map[string]Handler, log *slog.Logger) *Server {
 	return &Server{
-		methods: methods, log: log, streams: make(chan struct{}, maxStreams),
-		beginTimeout: 30 * time.Second, sendTimeout: time.Minute, idleTimeout: 2 * time.Minute, endTimeout: time.Second,
+		methods: methods, log: log, streams: make(chan struct{}, maxConnections*streamsPerConnection), said: rate.Sometimes{Interval: fullInterval},
+		settle: time.Second, beginTimeout: 30 * time.Second, sendTimeout: time.Minute, idleTimeout: 2 * time.Minute, endTimeout: time.Second,
 	}
 }
 
@@ -74,6 +80,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       s.idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withConnection,
 		// What clients do wrong is no news to who reads the agent's log.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
@@ -86,7 +93,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	}
 	server.Protocols.SetUnencryptedHTTP2(true)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
+	go func() {
+		served <- server.Serve(&connections{Listener: listener, most: maxConnections, settle: s.settle, full: s.full})
+	}()
 	select {
 	case err := <-served:
 		return errors.Join(err, server.Close())
@@ -130,9 +139,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	select {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
-	default:
+	default: // those of connections that are gone have not ended yet; or the server is ending
 		return Errorf(Unavailable, "there are %d streams already", cap(s.streams))
 	}
+	connection := connectionOf(r.Context())
+	connection.count(1)
+	defer connection.count(-1)
 	handler, known := s.methods[r.URL.Path]
 	if !known {
 		return Errorf(Unimplemented, "no method %q", r.URL.Path)
@@ -144,6 +156,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return handler(stream)
+}
+
+// full says that somebody loses a connection.
+func (s *Server) full(of peer) {
+	s.said.Do(func() {
+		s.log.Warn("there is no room for another connection, so the user who has the most loses one", "connections", maxConnections, "user", of.user, "process", of.process.number)
+	})
 }
 
 // escape encodes a status message as the gRPC protocol wants it in a header.

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
+	"github.com/certwright/certwright/fleet"
 	"github.com/certwright/certwright/terminal"
 )
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/cmd/kubectl-certwright/rotation"
 	"github.com/certwright/certwright/terminal"
@@ -35,7 +36,8 @@ func newCAStatus(c *cli) *cobra.Command {
 
   # One, with fingerprints in full
   kubectl certwright ca status internal`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              between(0, 1),
+		ValidArgsFunction: only(c.signers()),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := c.rotator()
 			if err != nil {
@@ -61,7 +63,7 @@ func newCAStatus(c *cli) *cobra.Command {
 			})
 		},
 	}
-	output.addFlag(cmd, "text")
+	output.addFlag(cmd, "text", "json", "yaml")
 	return cmd
 }
 
@@ -80,15 +82,16 @@ nothing from then on, and connections fail until both sides have the new one. It
 
 All of it goes on when this command ends. --wait follows it to the end, which takes as long as certificates live.`,
 		Example: `  # What would happen?
-  kubectl certwright ca rotate internal </dev/null
+  kubectl certwright ca rotate internal --dry-run
 
   # Replace the root, and see the phases
   kubectl certwright ca rotate internal --wait
 
   # Its key was stolen
   kubectl certwright ca rotate internal --compromised`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+		Args:              between(1, 1),
+		ValidArgsFunction: only(c.signers()),
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.backend, "backend", "", "the backend whose CA is meant, if several are managed")
@@ -96,6 +99,7 @@ All of it goes on when this command ends. --wait follows it to the end, which ta
 	flags.BoolVar(&o.compromised, "compromised", false, "replace the root at once, and trust the old one no longer")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask, and want no name typed")
 	flags.BoolVar(&o.wait, "wait", false, "follow the phases to the end")
+	o.dryRun.addFlag(cmd)
 	return cmd
 }
 
@@ -104,17 +108,13 @@ type caRotate struct {
 	*cli
 	backend                              string
 	intermediate, compromised, yes, wait bool
+	dryRun                               dryRun
 }
 
 func (o *caRotate) run(ctx context.Context, name string) error {
-	kind := rotation.Root
-	switch {
-	case o.intermediate && o.compromised:
-		return errors.New("--intermediate and --compromised exclude each other: a new root comes with a new intermediate")
-	case o.intermediate:
-		kind = rotation.Intermediate
-	case o.compromised:
-		kind = rotation.Compromised
+	kind, err := o.kind()
+	if err != nil {
+		return err
 	}
 	r, err := o.rotator()
 	if err != nil {
@@ -135,6 +135,9 @@ func (o *caRotate) run(ctx context.Context, name string) error {
 		return err
 	}
 	fmt.Fprintln(o.Out)
+	if o.dryRun.wanted() {
+		return o.pretend(ctx, r, ca, kind)
+	}
 	if err := o.confirm(kind, name); err != nil {
 		return err
 	}
@@ -149,6 +152,32 @@ func (o *caRotate) run(ctx context.Context, name string) error {
 	return r.Follow(ctx, ca, kind, func(words string) {
 		fmt.Fprintf(o.Out, "%s  %s\n", o.clock.Now().UTC().Format("15:04:05Z"), terminal.Escape(words))
 	})
+}
+
+// kind says what is to be replaced, and how.
+func (o *caRotate) kind() (rotation.Kind, error) {
+	switch {
+	case o.intermediate && o.compromised:
+		return "", errors.New("--intermediate and --compromised exclude each other: a new root comes with a new intermediate")
+	case o.dryRun.wanted() && o.wait:
+		return "", errors.New("--wait waits for what is done, and --dry-run does nothing: leave one of them out")
+	case o.intermediate:
+		return rotation.Intermediate, nil
+	case o.compromised:
+		return rotation.Compromised, nil
+	}
+	return rotation.Root, nil
+}
+
+// pretend has the API server check what would be written, if that is wanted.
+func (o *caRotate) pretend(ctx context.Context, r *rotation.Rotator, ca rotation.CA, kind rotation.Kind) error {
+	if o.dryRun.asksServer() {
+		if err := r.Start(ctx, ca, kind, client.DryRunAll); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(o.Out, "Nothing was written.")
+	return nil
 }
 
 func (o *caRotate) confirm(kind rotation.Kind, name string) error {

@@ -5,12 +5,9 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
-	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -82,7 +79,8 @@ func (c *cli) clientFor(config *rest.Config) (client.WithWatch, error) {
 			return nil, err
 		}
 	}
-	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+	k, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	return paged{k}, err
 }
 
 // namespace is that of -n, or of the current context.
@@ -103,44 +101,6 @@ func (c *cli) gate() (*gate.Gate, error) {
 	return &gate.Gate{Client: k, Installation: c.installation(k), Clock: c.clock}, nil
 }
 
-// format is the value of the flag -o.
-type format struct {
-	value   string
-	allowed []string
-}
-
-func (f *format) addFlag(cmd *cobra.Command, people string) {
-	f.addFormats(cmd, people, "json", "yaml")
-}
-
-// addFormats adds the flag -o for a command with formats of its own; the first is for people.
-func (f *format) addFormats(cmd *cobra.Command, formats ...string) {
-	f.value, f.allowed = formats[0], formats
-	cmd.Flags().VarP(f, "output", "o", "format of the output: "+strings.Join(formats, ", "))
-	complete(cmd, "output", formats)
-}
-
-func complete(cmd *cobra.Command, flag string, values []string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	if err != nil {
-		panic(err) // a flag that does not exist: a mistake in this program
-	}
-}
-
-// Set reads the value of the flag.
-func (f *format) Set(text string) error {
-	if !slices.Contains(f.allowed, text) {
-		return fmt.Errorf("must be one of %s", strings.Join(f.allowed, ", "))
-	}
-	f.value = text
-	return nil
-}
-
-func (f *format) String() string { return f.value }
-
-// Type names the kind of value in help texts.
-func (f *format) Type() string { return "format" }
-
 // write writes a value for programs, or calls people to write it for people.
 func (c *cli) write(f format, value any, people func() error) error {
 	switch f.value {
@@ -159,7 +119,15 @@ func (c *cli) write(f format, value any, people func() error) error {
 	return people()
 }
 
-// escapeLines makes an error fit for a terminal and keeps its lines.
+// escapeLines makes an error fit for a terminal and keeps its lines, and how cobra indents what somebody may have meant.
 func escapeLines(err error) string {
-	return strings.Join(terminal.EscapeAll(strings.Split(err.Error(), "\n")), "\n")
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		text, indented := strings.CutPrefix(line, "\t")
+		lines[i] = terminal.Escape(text)
+		if indented {
+			lines[i] = "  " + lines[i]
+		}
+	}
+	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
 }

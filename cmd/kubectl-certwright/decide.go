@@ -31,7 +31,8 @@ unless --force is given, and then it will not be signed.`,
 
   # Approve two without being asked
   kubectl certwright approve --yes --reason "new laptop, see the ticket" NAME NAME`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              between(1, anyNumber),
+		ValidArgsFunction: c.requests(true),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return d.each(cmd.Context(), c, names, (*gate.Desk).Approve)
 		},
@@ -48,8 +49,9 @@ func newDeny(c *cli) *cobra.Command {
 		Short: "Deny certificate requests, for a reason",
 		Long: `Show each request, ask, and deny it. Whoever made the request reads the reason. A denial is final: the requester must
 make a new request.`,
-		Example: `  kubectl certwright deny NAME --reason "ask for shop.example.com instead"`,
-		Args:    cobra.MinimumNArgs(1),
+		Example:           `  kubectl certwright deny NAME --reason "ask for shop.example.com instead"`,
+		Args:              between(1, anyNumber),
+		ValidArgsFunction: c.requests(true),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if strings.TrimSpace(d.reason) == "" {
 				return errors.New("--reason is not set: say why, for whoever made the request")

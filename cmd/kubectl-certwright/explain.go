@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/csr"
@@ -42,7 +43,15 @@ Exit codes: 0 permitted, 1 something went wrong, 2 denied, 3 no policy selects t
 
   # Before anything is applied, without a cluster
   kubectl certwright explain -f request.yaml --policies policies/ --facts facts.yaml`,
-		ValidArgs: []string{"csr"},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			switch len(args) {
+			case 0:
+				return []cobra.Completion{"csr"}, cobra.ShellCompDirectiveNoFileComp
+			case 1:
+				return c.requests(false)(cmd, args, start)
+			}
+			return cobra.NoFileCompletions(cmd, args, start)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), args)
 		},
@@ -54,7 +63,9 @@ Exit codes: 0 permitted, 1 something went wrong, 2 denied, 3 no policy selects t
 	flags.StringVar(&o.pod, "pod", "", "with -f: ask as the agent of this pod, in the namespace of -n")
 	flags.StringVar(&o.policies, "policies", "", "file or directory with the policies to ask, instead of those of the cluster")
 	flags.StringVar(&o.facts, "facts", "", "file with what is known about the requester, instead of what the cluster knows")
-	o.output.addFlag(cmd, "text")
+	completeFlag(cmd, "signer", c.signerNames)
+	completeFlag(cmd, "pod", c.objects(corev1.SchemeGroupVersion.WithKind("Pod"), true))
+	o.output.addFlag(cmd, "text", "json", "yaml")
 	return cmd
 }
 

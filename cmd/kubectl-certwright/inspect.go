@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/inspect"
 )
@@ -25,7 +26,7 @@ Exit code 2 says that something is wrong with what was found.`,
 	}
 	var output format
 	add := func(sub *cobra.Command, find func(ctx context.Context, name string) (inspect.Report, error)) {
-		sub.Args = cobra.ExactArgs(1)
+		sub.Args = between(1, 1)
 		sub.RunE = func(cmd *cobra.Command, args []string) error {
 			report, err := find(cmd.Context(), args[0])
 			if err != nil {
@@ -38,13 +39,14 @@ Exit code 2 says that something is wrong with what was found.`,
 			}
 			return err
 		}
-		output.addFlag(sub, "text")
+		output.addFlag(sub, "text", "json", "yaml")
 		cmd.AddCommand(sub)
 	}
 	add(&cobra.Command{
-		Use:     "csr NAME",
-		Short:   "A CertificateSigningRequest and its certificate",
-		Example: "  kubectl certwright inspect csr NAME",
+		Use:               "csr NAME",
+		Short:             "A CertificateSigningRequest and its certificate",
+		Example:           "  kubectl certwright inspect csr NAME",
+		ValidArgsFunction: only(c.requests(false)),
 	}, func(ctx context.Context, name string) (inspect.Report, error) {
 		cluster, err := c.cluster()
 		if err != nil {
@@ -53,9 +55,10 @@ Exit code 2 says that something is wrong with what was found.`,
 		return cluster.CSR(ctx, name)
 	})
 	add(&cobra.Command{
-		Use:     "secret NAME",
-		Short:   "The tls.crt, tls.key and ca.crt of a Secret",
-		Example: "  kubectl certwright inspect secret NAME -n shop",
+		Use:               "secret NAME",
+		Short:             "The tls.crt, tls.key and ca.crt of a Secret",
+		Example:           "  kubectl certwright inspect secret NAME -n shop",
+		ValidArgsFunction: only(c.objects(corev1.SchemeGroupVersion.WithKind("Secret"), true)),
 	}, func(ctx context.Context, name string) (inspect.Report, error) {
 		return c.inNamespace(ctx, name, inspect.Cluster.Secret)
 	})
@@ -64,7 +67,8 @@ Exit code 2 says that something is wrong with what was found.`,
 		Short: "What a pod asks for, its agent, and its newest requests",
 		Long: `Show what a pod asks for by its annotations, how its agent is, and the newest requests that were made with a token bound
 to this very pod. Files in the pod are not read.`,
-		Example: "  kubectl certwright inspect pod NAME -n shop",
+		Example:           "  kubectl certwright inspect pod NAME -n shop",
+		ValidArgsFunction: only(c.objects(corev1.SchemeGroupVersion.WithKind("Pod"), true)),
 	}, func(ctx context.Context, name string) (inspect.Report, error) {
 		return c.inNamespace(ctx, name, inspect.Cluster.Pod)
 	})
@@ -73,6 +77,7 @@ to this very pod. Files in the pod are not read.`,
 		Short: "The tls.crt, tls.key and ca.crt of a directory",
 		Example: `  # In a container that shell can be had in
   kubectl certwright inspect dir /var/run/secrets/certwright.dev/tls`,
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 	}, func(_ context.Context, path string) (inspect.Report, error) {
 		return inspect.Directory(path, c.clock.Now())
 	})

@@ -12,12 +12,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
@@ -61,6 +64,9 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		return int(code)
 	}
 	root.PrintErrln("error: " + escapeLines(err))
+	if utilnet.IsConnectionRefused(err) {
+		root.PrintErrln("Is that the cluster you mean? --kubeconfig, --context and the variable KUBECONFIG say which it is.")
+	}
 	return 1
 }
 
@@ -85,6 +91,10 @@ func newRoot(c *cli) *cobra.Command {
 	root.SetOut(c.Out)
 	root.SetErr(c.ErrOut)
 	c.addFlags(root.PersistentFlags())
+	completeFlag(root, "namespace", c.objects(corev1.SchemeGroupVersion.WithKind("Namespace"), false))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
+	})
 	root.SetUsageTemplate(shortUsage(root.UsageTemplate()))
 	root.AddCommand(newPending(c), newApprove(c), newDeny(c), newExplain(c), newInspect(c), newRenew(c), newCA(c), newPolicy(c), newVersion(c))
 	return root

@@ -31,8 +31,9 @@ type apiServer struct {
 func newAPIServer(t *testing.T) *apiServer {
 	t.Helper()
 	resources := map[string][]metav1.APIResource{
-		"/api/v1":                           {{Name: "pods", Kind: "Pod", Namespaced: true}, {Name: "configmaps", Kind: "ConfigMap", Namespaced: true}, {Name: "namespaces", Kind: "Namespace"}},
-		"/apis/certificates.k8s.io/v1":      {{Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"}},
+		"/api/v1":                           {{Name: "pods", Kind: "Pod", Namespaced: true}, {Name: "configmaps", Kind: "ConfigMap", Namespaced: true}, {Name: "namespaces", Kind: "Namespace"}, {Name: "secrets", Kind: "Secret", Namespaced: true}},
+		"/apis/apps/v1":                     {{Name: "deployments", Kind: "Deployment", Namespaced: true}},
+		"/apis/certificates.k8s.io/v1":      {{Name: "certificatesigningrequests", Kind: "CertificateSigningRequest"}, {Name: "podcertificaterequests", Kind: "PodCertificateRequest", Namespaced: true}},
 		"/apis/certwright.dev/v1alpha1":     {{Name: "certificatepolicies", Kind: "CertificatePolicy"}, {Name: "signers", Kind: "Signer"}},
 		"/apis/authentication.k8s.io/v1":    {{Name: "selfsubjectreviews", Kind: "SelfSubjectReview"}},
 		"/apis/certificates.k8s.io/v1beta1": {},

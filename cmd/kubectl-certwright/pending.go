@@ -28,7 +28,8 @@ Requests that the approver decides about are shown only if they wait for longer 
 
   # Those for one signerName, and then each new one as it comes
   kubectl certwright pending --signer certwright.dev/internal --watch`,
-		Args: cobra.NoArgs,
+		Args:              between(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			g, err := c.gate()
 			if err != nil {
@@ -72,6 +73,7 @@ Requests that the approver decides about are shown only if they wait for longer 
 	}
 	cmd.Flags().StringVar(&signer, "signer", "", "show only requests for this signerName")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on and show each new request as it comes")
-	output.addFlag(cmd, "table")
+	completeFlag(cmd, "signer", c.signerNames)
+	output.addFlag(cmd, "table", "json", "yaml")
 	return cmd
 }

@@ -39,7 +39,7 @@ Exit codes: 0 all cases passed, 1 the cases cannot be run, 2 cases failed or --c
 
   # In CI
   kubectl certwright policy test -o junit --coverage-min 100 policies/ > report.xml`,
-		Args: cobra.MinimumNArgs(1),
+		Args: between(1, anyNumber),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			return o.run(cmd.Context(), paths)
 		},
@@ -49,7 +49,7 @@ Exit codes: 0 all cases passed, 1 the cases cannot be run, 2 cases failed or --c
 	flags.StringVar(&o.filter, "run", "", "run only the cases whose name this regular expression matches")
 	flags.BoolVar(&o.coverage, "coverage", false, "list the rules that no case touches, and the fields by which none is refused")
 	flags.Float64Var(&o.coverageMin, "coverage-min", 0, "percentage of rules that cases must touch")
-	o.output.addFormats(cmd, "text", "junit", "tap", "json")
+	o.output.addFlag(cmd, "text", "junit", "tap", "json")
 	return cmd
 }
 

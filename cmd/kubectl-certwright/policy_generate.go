@@ -36,7 +36,7 @@ Exit codes: 0 all requests are permitted, 1 something went wrong, 2 some are not
   # From requests that were kept
   kubectl get csr -o yaml > requests.yaml
   kubectl certwright policy generate -f requests.yaml`,
-		Args: cobra.NoArgs,
+		Args: between(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context())
 		},
@@ -45,6 +45,7 @@ Exit codes: 0 all requests are permitted, 1 something went wrong, 2 some are not
 	flags.BoolVar(&o.fromCluster, "from-cluster", false, "look at the requests of the cluster")
 	flags.StringVarP(&o.file, "filename", "f", "", "file or directory with requests, as kubectl get csr -o yaml prints them or in words; - for standard input")
 	flags.StringVar(&o.signer, "signer", "", "look at requests for this signerName only")
+	completeFlag(cmd, "signer", c.signerNames)
 	return cmd
 }
 

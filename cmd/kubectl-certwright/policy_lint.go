@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +17,7 @@ import (
 )
 
 func newPolicyLint(c *cli) *cobra.Command {
-	o := policyLint{cli: c, severity: string(lint.Warning)}
+	o := policyLint{cli: c}
 	cmd := &cobra.Command{
 		Use:   "lint {PATH... | --from-cluster}",
 		Short: "Find what looks wrong in policies",
@@ -40,9 +39,9 @@ Exit codes: 0 nothing found, 1 the policies cannot be read, 2 something found.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.fromCluster, "from-cluster", false, "look at the policies of the cluster; a file with one of the same name takes its place")
-	flags.StringVar(&o.severity, "severity", o.severity, "least severity that counts: info, warning or error")
-	complete(cmd, "severity", names(lint.Severities))
-	o.output.addFormats(cmd, "text", "json")
+	o.severity = choice{kind: "severity", value: string(lint.Warning)}
+	o.severity.addFlag(cmd, "severity", "", "least severity that counts", string(lint.Info), string(lint.Warning), string(lint.Error))
+	o.output.addFlag(cmd, "text", "json", "yaml")
 	return cmd
 }
 
@@ -50,14 +49,11 @@ Exit codes: 0 nothing found, 1 the policies cannot be read, 2 something found.`,
 type policyLint struct {
 	*cli
 	fromCluster bool
-	severity    string
+	severity    choice
 	output      format
 }
 
 func (o *policyLint) run(ctx context.Context, paths []string) error {
-	if !slices.Contains(lint.Severities, lint.Severity(o.severity)) {
-		return fmt.Errorf("--severity %q: must be %s", o.severity, strings.Join(names(lint.Severities), ", "))
-	}
 	if len(paths) == 0 && !o.fromCluster {
 		return errors.New("say which policies: policy lint PATH..., or policy lint --from-cluster")
 	}
@@ -65,7 +61,7 @@ func (o *policyLint) run(ctx context.Context, paths []string) error {
 	if err != nil {
 		return err
 	}
-	findings := slices.DeleteFunc(lint.Lint(policies), func(f lint.Finding) bool { return !f.Severity.AtLeast(lint.Severity(o.severity)) })
+	findings := slices.DeleteFunc(lint.Lint(policies), func(f lint.Finding) bool { return !f.Severity.AtLeast(lint.Severity(o.severity.value)) })
 	if findings == nil {
 		findings = []lint.Finding{}
 	}
@@ -116,12 +112,4 @@ func (o *policyLint) policies(ctx context.Context, paths []string) ([]lint.Polic
 		}
 	}
 	return policies, nil
-}
-
-func names[T ~string](values []T) []string {
-	all := make([]string, 0, len(values))
-	for _, value := range values {
-		all = append(all, string(value))
-	}
-	return all
 }

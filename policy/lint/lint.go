@@ -31,12 +31,12 @@ const (
 	Error Severity = "error"
 )
 
-// Severities are all there are, from the least.
-var Severities = []Severity{Info, Warning, Error}
+// severities are all there are, from the least.
+var severities = []Severity{Info, Warning, Error}
 
 // AtLeast reports whether a severity reaches another.
 func (s Severity) AtLeast(other Severity) bool {
-	return slices.Index(Severities, s) >= slices.Index(Severities, other)
+	return slices.Index(severities, s) >= slices.Index(severities, other)
 }
 
 // Policy is a policy to look at.

@@ -15,9 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/duration"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/fleet"
 	"github.com/certwright/certwright/inspect"
+	"github.com/certwright/certwright/rights"
 	"github.com/certwright/certwright/terminal"
 )
 

@@ -5,6 +5,7 @@ package renewal
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet/fleettest"
+	"github.com/certwright/certwright/fleet/fleettest"
 	"github.com/certwright/certwright/terminal"
 )
 
@@ -126,6 +127,27 @@ func TestPlan(t *testing.T) {
 		return c.List(ctx, list, opts...)
 	}}
 	fleettest.Golden(t, "plan-forbidden", text(t, newRenewer(t, forbidden), Selection{Namespace: "shop", Kind: "statefulset", Names: []string{"cart"}}))
+}
+
+// What programs get says the same as the text, and what came of it.
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	r := newRenewer(t, interceptor.Funcs{})
+	members, err := r.Find(t.Context(), Selection{SignerName: "example.com/internal"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := r.Plan(t.Context(), members)
+	outcomes := plan.Outcomes(fleettest.Now)
+	told := plan.Told()
+	outcomes.Tell(told[:2])
+	outcomes.End(Result{Step: told[0], Request: "certwright-1"})
+	outcomes.End(Result{Step: told[1], Request: "certwright-2", Trouble: "denied: not allowed"})
+	text, err := json.MarshalIndent(outcomes, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fleettest.Golden(t, "outcomes.json", string(text)+"\n")
 }
 
 // The API server of a release before serves the requests of kubelets in an older version only.

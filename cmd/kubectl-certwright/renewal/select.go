@@ -18,8 +18,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/fleet"
+	"github.com/certwright/certwright/rights"
 )
 
 // Renewer acts with the rights of whoever runs it.

@@ -17,9 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/inspect"
+	"github.com/certwright/certwright/rights"
 )
 
 // rewatch is how long to wait before a watch that ended is begun again.
@@ -84,7 +84,7 @@ func (r *Renewer) follow(ctx context.Context, w *waiting) error {
 	right := rights.Right{Verb: "list", Group: certificatesv1.GroupName, Resource: "certificatesigningrequests"}
 	var list certificatesv1.CertificateSigningRequestList
 	if err := r.Client.List(ctx, &list); err != nil {
-		return quiet(ctx, right.Explain("listing certificatesigningrequests", err))
+		return right.ExplainWaiting(ctx, "listing certificatesigningrequests", err)
 	}
 	for i := range list.Items {
 		w.look(&list.Items[i])
@@ -95,7 +95,7 @@ func (r *Renewer) follow(ctx context.Context, w *waiting) error {
 	changes, err := r.Client.Watch(ctx, &list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
 	if err != nil {
 		right.Verb = "watch"
-		return quiet(ctx, right.Explain("watching certificatesigningrequests", err))
+		return right.ExplainWaiting(ctx, "watching certificatesigningrequests", err)
 	}
 	defer changes.Stop()
 	for len(w.open) > 0 {
@@ -110,14 +110,6 @@ func (r *Renewer) follow(ctx context.Context, w *waiting) error {
 				w.look(object)
 			}
 		}
-	}
-	return nil
-}
-
-// quiet passes over errors that come of not waiting any longer.
-func quiet(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
 	}
 	return nil
 }

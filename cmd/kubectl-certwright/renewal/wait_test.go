@@ -21,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet/fleettest"
+	"github.com/certwright/certwright/fleet"
+	"github.com/certwright/certwright/fleet/fleettest"
 )
 
 // request is one that a pod's agent made some time after now, in a state: "", Approved, Denied, Failed or Issued.

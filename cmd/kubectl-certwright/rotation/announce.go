@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
+	"github.com/certwright/certwright/fleet"
 	"github.com/certwright/certwright/terminal"
 )
 

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/rights"
 )
 
 // Kind of a replacement.
@@ -164,7 +164,7 @@ func (c CA) asked(kind Kind) bool {
 }
 
 // Start writes the word for the controller. It names the certificate that was shown, so that it means nothing to any other.
-func (r *Rotator) Start(ctx context.Context, c CA, kind Kind) error {
+func (r *Rotator) Start(ctx context.Context, c CA, kind Kind, options ...client.PatchOption) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": c.Signer.UID, "annotations": map[string]string{annotations[kind]: c.fingerprint(kind)},
 	}})
@@ -173,7 +173,7 @@ func (r *Rotator) Start(ctx context.Context, c CA, kind Kind) error {
 	}
 	signer := &v1alpha1.Signer{}
 	signer.Name = c.Signer.Name
-	err = r.Client.Patch(ctx, signer, client.RawPatch(types.MergePatchType, patch))
+	err = r.Client.Patch(ctx, signer, client.RawPatch(types.MergePatchType, patch), options...)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return fmt.Errorf("the Signer %s was replaced since it was shown, so nothing was written: look again", c.Signer.Name)
 	}

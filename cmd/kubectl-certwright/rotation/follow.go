@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/fleet"
+	"github.com/certwright/certwright/rights"
 )
 
 const (
@@ -48,7 +48,7 @@ func (r *Rotator) follow(ctx context.Context, f *follower, slow <-chan time.Time
 	var list v1alpha1.SignerList
 	named := client.MatchingFields{"metadata.name": f.before.Signer.Name}
 	if err := r.Client.List(ctx, &list, named); err != nil {
-		return quiet(ctx, right.Explain("listing Signers", err))
+		return right.ExplainWaiting(ctx, "listing Signers", err)
 	}
 	i := slices.IndexFunc(list.Items, func(s v1alpha1.Signer) bool { return s.Name == f.before.Signer.Name })
 	if i < 0 {
@@ -60,7 +60,7 @@ func (r *Rotator) follow(ctx context.Context, f *follower, slow <-chan time.Time
 	changes, err := r.Client.Watch(ctx, &list, named, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
 	if err != nil {
 		right.Verb = "watch"
-		return quiet(ctx, right.Explain("watching Signers", err))
+		return right.ExplainWaiting(ctx, "watching Signers", err)
 	}
 	defer changes.Stop()
 	for !f.done {
@@ -83,14 +83,6 @@ func (r *Rotator) follow(ctx context.Context, f *follower, slow <-chan time.Time
 				}
 			}
 		}
-	}
-	return nil
-}
-
-// quiet passes over errors that come of not waiting any longer.
-func quiet(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet/fleettest"
+	"github.com/certwright/certwright/fleet/fleettest"
 )
 
 // issued is a request with a certificate of this lifetime and age.

@@ -16,9 +16,9 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/fleet"
 	"github.com/certwright/certwright/inspect"
+	"github.com/certwright/certwright/rights"
 	"github.com/certwright/certwright/terminal"
 )
 

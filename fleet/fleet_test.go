@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/certwright/certwright/agent"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/fleet/fleettest"
+	"github.com/certwright/certwright/fleet"
+	"github.com/certwright/certwright/fleet/fleettest"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
 )

@@ -22,7 +22,7 @@ import (
 
 	"github.com/certwright/certwright/agent"
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/cmd/kubectl-certwright/rights"
+	"github.com/certwright/certwright/rights"
 	"github.com/certwright/certwright/webhook/annotation"
 	"github.com/certwright/certwright/webhook/inject"
 )

@@ -4,6 +4,7 @@
 package rights
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -34,5 +35,18 @@ func TestExplain(t *testing.T) {
 		if told := err != nil && strings.Contains(err.Error(), "administrator"); told != (c.err == lacking) { //nolint:errorlint // the same one
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+func TestExplainWaiting(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	trouble := errors.New("connection refused")
+	if err := (Right{}).ExplainWaiting(ctx, "watching pods", trouble); !errors.Is(err, trouble) || !strings.HasPrefix(err.Error(), "watching pods: ") {
+		t.Errorf("got %v while it is waited for", err)
+	}
+	cancel()
+	if err := (Right{}).ExplainWaiting(ctx, "watching pods", trouble); err != nil {
+		t.Errorf("got %v after nobody waited any more", err)
 	}
 }

@@ -5,6 +5,7 @@
 package rights
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -41,6 +42,14 @@ func (r Right) Explain(doing string, err error) error {
 		return wrap(doing, err)
 	}
 	return fmt.Errorf("%s: %w: ask an administrator for a role with this right, made by: %s", doing, err, r.Role())
+}
+
+// ExplainWaiting is Explain for a call of somebody who waits for something: an error that comes of not waiting any longer is none.
+func (r Right) ExplainWaiting(ctx context.Context, doing string, err error) error {
+	if ctx.Err() == nil {
+		return r.Explain(doing, err)
+	}
+	return nil
 }
 
 func wrap(doing string, err error) error {

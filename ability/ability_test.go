@@ -12,63 +12,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/ability"
+	"github.com/certwright/certwright/ability/abilitytest"
 )
 
-// served says which resources an API server has, by group and version; nil is an answer that fails.
-type served map[string][]string
-
-func (s served) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceList, error) {
-	names, ok := s[gv]
-	if !ok {
-		return nil, apierrors.NewNotFound(schema.GroupResource{}, gv)
-	}
-	if names == nil {
-		return nil, errors.New("the API server is away")
-	}
-	list := &metav1.APIResourceList{GroupVersion: gv}
-	for _, n := range names {
-		list.APIResources = append(list.APIResources, metav1.APIResource{Name: n})
-	}
-	return list, nil
-}
-
-// kubelets are the versions of a cluster's kubelets, listed two at a time; an empty one is an answer that fails.
-type kubelets []string
-
-func (k kubelets) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
-	return errors.New("nodes are listed")
-}
-
-func (k kubelets) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	var options client.ListOptions
-	start := 0
-	if options.ApplyOptions(opts); options.Continue != "" {
-		if _, err := fmt.Sscanf(options.Continue, "from %d", &start); err != nil {
-			return err
-		}
-	}
-	nodes := list.(*corev1.NodeList)
-	for i, v := range k[start:] {
-		if v == "" {
-			return errors.New("nodes is forbidden")
-		}
-		if i == 2 {
-			nodes.Continue = fmt.Sprintf("from %d", start+i)
-			break
-		}
-		nodes.Items = append(nodes.Items, corev1.Node{Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: v}}})
-	}
-	return nil
-}
+type (
+	served   = abilitytest.Served
+	kubelets = abilitytest.Kubelets
+)
 
 func TestEveryKubelet(t *testing.T) {
 	for name, c := range map[string]struct {

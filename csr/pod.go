@@ -33,7 +33,7 @@ const (
 // the caller. Its requester is the pod, as if it had asked itself with its own token: the API server has to see to it that only the kubelet
 // of a pod says so, as nothing in the object tells who created it.
 func ParsePod(obj *certificatesv1beta1.PodCertificateRequest) (Request, error) {
-	requester, err := podRequester(obj.Namespace, &obj.Spec)
+	requester, err := PodRequester(obj)
 	if err != nil {
 		return Request{}, err
 	}
@@ -54,8 +54,10 @@ func ParsePod(obj *certificatesv1beta1.PodCertificateRequest) (Request, error) {
 	return req, nil
 }
 
-// podRequester returns who the token of the pod would be. A name that is missing must not make a requester that is bound to no pod.
-func podRequester(namespace string, spec *certificatesv1beta1.PodCertificateRequestSpec) (Requester, error) {
+// PodRequester returns who the token of the pod would be, whatever else the request says, or a *Refusal. A name that is missing must not make
+// a requester that is bound to no pod.
+func PodRequester(obj *certificatesv1beta1.PodCertificateRequest) (Requester, error) {
+	namespace, spec := obj.Namespace, &obj.Spec
 	fields := []struct{ path, value string }{
 		{"spec.serviceAccountName", spec.ServiceAccountName},
 		{"spec.serviceAccountUID", string(spec.ServiceAccountUID)},

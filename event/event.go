@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package event tells people, through Kubernetes events, about requests and Signers that want their attention. What a pod is refused or
-// waits for is told on the pod as well, where its owner looks. Of a request, each thing is told once, however often it is looked at and by
-// however many replicas: the event's name is made from the request and the reason, so that the API server refuses the second one.
+// waits for is told on the pod as well, where its owner looks. Each thing is told once, however often it is looked at and by however many
+// replicas: an event's name is made from whom it is about and the reason, so that the API server refuses the second one. A pod that asks
+// again and again, with a new request each time, hears of it again only when the API server has forgotten the first event, after an hour
+// where nothing else is configured.
 package event
 
 import (
@@ -74,10 +76,9 @@ func (t Teller) Signer(ctx context.Context, signer *v1alpha1.Signer, kind, reaso
 // tell tells on the request and, if there is something for its owner, on the pod that it is for.
 func (t Teller) tell(ctx context.Context, request client.Object, kind, reason, note, podNote string) {
 	about, pod := referenceTo(request)
-	once := string(about.UID) + "/" + reason
-	toldBefore := t.create(ctx, nameFrom(about.Name, once), kind, "Certificate", reason, note, about)
+	toldBefore := t.create(ctx, nameFrom(about.Name, string(about.UID)+"/"+reason), kind, "Certificate", reason, note, about)
 	if podNote != "" && pod.Name != "" && !toldBefore {
-		t.create(ctx, nameFrom(pod.Name, once+"/pod"), kind, "Certificate", reason, fmt.Sprintf("%s %s: %s", about.Kind, about.Name, podNote), pod)
+		t.create(ctx, nameFrom(pod.Name, string(pod.UID)+"/"+reason), kind, "Certificate", reason, fmt.Sprintf("%s %s: %s", about.Kind, about.Name, podNote), pod)
 	}
 }
 

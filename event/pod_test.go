@@ -130,15 +130,40 @@ func TestBothAreToldThoughTheyHaveOneName(t *testing.T) {
 	}
 }
 
-// A renewal that is refused is told anew, as it is another request; so is a second reason.
-func TestAPodIsToldOfEachRequestAndReason(t *testing.T) {
-	teller, ctx, _ := newTeller(t, nil)
-	teller.Warn(ctx, ofPod("first", "uid-1"), "NoPolicy", "text")
-	teller.Warn(ctx, ofPod("second", "uid-2"), "NoPolicy", "text")
-	teller.Warn(ctx, ofPod("second", "uid-2"), "PolicyDenies", "text")
-	teller.Warn(ctx, ofPod("second", "uid-2"), "PolicyDenies", "in other words")
+// An agent and a kubelet ask again with another request each time, for days if nobody mends what is wrong.
+func TestAPodIsToldOnceOfEachReason(t *testing.T) {
+	teller, ctx, log := newTeller(t, nil)
+	for _, uid := range []types.UID{"uid-1", "uid-2", "uid-3"} {
+		teller.Warn(ctx, ofPod("request-"+string(uid), uid), "NoPolicy", "text")
+	}
+	if n := len(onPods(t, teller)); n != 1 {
+		t.Errorf("%d events on the pod for three requests, want 1", n)
+	}
+	teller.Warn(ctx, ofPod("last", "uid-4"), "PolicyDenies", "text")
+	teller.Warn(ctx, ofPod("last", "uid-4"), "PolicyDenies", "in other words")
+	if n := len(onPods(t, teller)); n != 2 {
+		t.Errorf("%d events on the pod for two reasons, want 2", n)
+	}
+	another := ofPod("another", "uid-5")
+	another.Spec.Extra[podUID] = certificatesv1.ExtraValue{"uid-web-0-again"}
+	teller.Warn(ctx, another, "NoPolicy", "text")
 	if n := len(onPods(t, teller)); n != 3 {
-		t.Errorf("%d events on the pod, want 3", n)
+		t.Errorf("%d events, want one more for the pod that took the place of the first", n)
+	}
+	for _, e := range onPods(t, teller) { // as the API server does after an hour
+		if err := teller.Client.Delete(ctx, &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	teller.Warn(ctx, ofPod("later", "uid-6"), "NoPolicy", "text")
+	if n := len(onPods(t, teller)); n != 1 {
+		t.Errorf("%d events after the first ones were forgotten, want 1", n)
+	}
+	if n := len(told(t, teller)); n != 7 {
+		t.Errorf("%d events in all, want one for each of the six requests besides", n)
+	}
+	if log.Len() > 0 {
+		t.Errorf("an event that exists was logged as trouble: %s", log)
 	}
 }
 

@@ -10,6 +10,9 @@ import "strings"
 // ellipsis says that there was more.
 const ellipsis = "…"
 
+// maxCondition is half of what the API allows in the message of a condition, in bytes.
+const maxCondition = 16 << 10
+
 // Of returns the text, or its start and an ellipsis, in at most limit bytes of valid UTF-8. A limit below that of an ellipsis
 // leaves nothing but it.
 func Of(text string, limit int) string { return WithEnd(text, limit, ellipsis) }
@@ -29,3 +32,6 @@ func WithEnd(text string, limit int, end string) string {
 
 // Line is Of for text that is to stay on one line: every run of white space becomes one space.
 func Line(text string, limit int) string { return Of(strings.Join(strings.Fields(text), " "), limit) }
+
+// Condition is Of for the message of a condition, as the words of a server, or of a requester, may be many.
+func Condition(text string) string { return Of(text, maxCondition) }

@@ -49,3 +49,13 @@ func FuzzOf(f *testing.F) {
 		}
 	})
 }
+
+// The API server refuses a longer one, and what it is about would never be told.
+func TestConditionFits(t *testing.T) {
+	if got := Condition(strings.Repeat("é\xff", 1<<20)); len(got) > 32768 || !utf8.ValidString(got) || !strings.HasSuffix(got, ellipsis) {
+		t.Errorf("%d bytes, valid UTF-8: %t", len(got), utf8.ValidString(got))
+	}
+	if got := Condition("nothing is wrong"); got != "nothing is wrong" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,12 +1,14 @@
 // Copyright The Certwright Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package signer is the contract between the signer and its backends: what a Backend does, what more some of them can do, the errors by which
+// they say whose trouble it is, and what they are made from. Who keeps to it may be asked for certificates by issue, is kept from harming
+// others by member, and is checked by signertest.
 package signer
 
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -14,6 +16,19 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 )
+
+// BackendConfig is all that a backend is made from.
+type BackendConfig struct {
+	// Signer is the name of the Signer, SignerName its spec.signerName.
+	Signer, SignerName string
+	// IsCA is the Signer's limit of that name.
+	IsCA bool
+	// Backend is the backend's entry in the Signer.
+	Backend v1alpha1.Backend
+}
+
+// NewBackend makes a backend. It is the one place that knows all kinds of backends.
+type NewBackend func(BackendConfig) (Backend, error)
 
 // Backend turns a permitted request into certificates.
 //
@@ -88,43 +103,14 @@ type Holder interface {
 	Holds(ctx context.Context, req csr.Request) (bool, error)
 }
 
+// PodSigner is a Backend that can sign what kubelets ask for (csr.Request.ForPod): from the fields of the request alone. One that is no
+// PodSigner is never asked to.
+type PodSigner interface {
+	SignsPods() bool
+}
+
 // RenewalAdviser is a Backend that knows when a certificate should be renewed, such as by the renewal information of an ACME
 // server (RFC 9773). The zero time is no advice.
 type RenewalAdviser interface {
 	RenewAt(ctx context.Context, leaf *x509.Certificate) (time.Time, error)
 }
-
-// PermanentError says that a backend will never sign this request, such as when the CA's name constraints forbid a name.
-type PermanentError struct{ Err error }
-
-func (e *PermanentError) Error() string { return e.Err.Error() }
-func (e *PermanentError) Unwrap() error { return e.Err }
-
-// PendingError says that a backend needs time for this request, and when to ask it again.
-type PendingError struct {
-	After  time.Duration
-	Reason string
-}
-
-func (e *PendingError) Error() string {
-	return fmt.Sprintf("%s; asking again in %s", e.Reason, e.After)
-}
-
-// RequestError says that a backend is well but cannot sign this request now, for a reason that its requester may have a hand in,
-// such as a name that cannot be validated yet. The next backend is asked, and this one again after some minutes; it is never
-// taken out of service for it.
-type RequestError struct{ Err error }
-
-func (e *RequestError) Error() string { return e.Err.Error() }
-func (e *RequestError) Unwrap() error { return e.Err }
-
-// CheckError says why a backend cannot sign now. Reason is in CamelCase and fit for a condition, such as "CAExpired". Signs is true
-// if the backend signs all the same, and only wants a person to look.
-type CheckError struct {
-	Reason string
-	Err    error
-	Signs  bool
-}
-
-func (e *CheckError) Error() string { return e.Err.Error() }
-func (e *CheckError) Unwrap() error { return e.Err }

@@ -5,6 +5,7 @@ package signer
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -43,3 +44,15 @@ func ParsePEM(text []byte) ([]*x509.Certificate, error) {
 	}
 	return certs, nil
 }
+
+// EncodePEM writes certificates as a PEM text, in their order and with nothing between the blocks.
+func EncodePEM(certs ...*x509.Certificate) []byte {
+	var text []byte
+	for _, c := range certs {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	return text
+}
+
+// Fingerprint is the SHA-256 fingerprint of a certificate, in hexadecimal digits, by which a Signer's status and its annotations name CAs.
+func Fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }

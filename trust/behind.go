@@ -78,6 +78,23 @@ func (p *ConfigMaps) behind(ctx context.Context, signerName string, b mapped) ([
 	return behind, nil
 }
 
+// selected returns how many namespaces a bundle is for.
+func (p *ConfigMaps) selected(ctx context.Context, b mapped) (n int, err error) {
+	if b.textSize() == 0 {
+		return 0, nil
+	}
+	var namespaces corev1.NamespaceList
+	if err := p.client.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("listing namespaces: %w", err)
+	}
+	for i := range namespaces.Items {
+		if b.in.Matches(labels.Set(namespaces.Items[i].Labels)) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // isDue reports whether a namespace is to have the bundle: if it is selected, or has it already.
 func (b mapped) isDue(signerName string, namespace *corev1.Namespace, current *corev1.ConfigMap) bool {
 	_, there := current.Data[v1alpha1.TrustConfigMapKey(signerName)]
@@ -94,19 +111,27 @@ func (b mapped) isIn(signerName string, current *corev1.ConfigMap) bool {
 	return current.Data[v1alpha1.TrustConfigMapKey(signerName)] == b.text
 }
 
-// Warnings says whether truststores of a signerName have no room, and which namespaces cannot be given its bundle, such as one
+// Warnings says whether truststores of a signerName have no room, whether its bundle takes much of etcd's, and which namespaces cannot be given its bundle, such as one
 // whose quota is used up.
 func (p *ConfigMaps) Warnings(ctx context.Context, signerName string) []string {
 	p.mu.RLock()
 	b, known := p.bundles[signerName]
 	some := len(p.stuck) > 0
 	p.mu.RUnlock()
+	if !known {
+		return nil
+	}
 	var warnings []string
 	if b.noRoom {
 		warnings = append(warnings, fmt.Sprintf("no truststores are published: with those of older Signers, the trust bundles of all would be longer than the %d bytes that fit into ConfigMap %s",
 			maxBundleBytes, v1alpha1.TrustConfigMap))
 	}
-	if !known || !some {
+	if n, err := p.selected(ctx, b); err != nil {
+		warnings = append(warnings, err.Error())
+	} else if much := b.copies(n); much != "" {
+		warnings = append(warnings, much)
+	}
+	if !some {
 		return warnings
 	}
 	behind, err := p.behind(ctx, signerName, b)

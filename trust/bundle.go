@@ -32,7 +32,7 @@ type Bundle struct {
 	PEM string
 	// Anchors are these certificates, in the same order.
 	Anchors []*x509.Certificate
-	// Warnings name the certificates that were left out, and why. Repeated ones are not mentioned.
+	// Warnings name the certificates that were left out, and why. Repeated ones are not mentioned, as two backends may well have one root.
 	Warnings []string
 }
 

@@ -20,11 +20,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/fair"
 )
 
 // managedBy is the label of everything that this package creates.
@@ -151,6 +153,7 @@ func (p *ClusterTrustBundles) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("clustertrustbundle").
 		WatchesRawSource(source.Kind(ours, kind, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{})).
+		WithOptions(controller.Options{RateLimiter: fair.Backoff()}).
 		Complete(p)
 }
 

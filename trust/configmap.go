@@ -17,10 +17,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -28,7 +31,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/fair"
 )
+
+// workers is how many ConfigMaps are written at once: ten thousand namespaces at some 10 ms a write take seconds, not minutes.
+const workers = 16
 
 // ConfigMaps publishes the bundles as keys of the ConfigMap v1alpha1.TrustConfigMap in every active namespace, or in those that
 // their Signers select, and puts them back where they were changed. It is safe for concurrent use.
@@ -139,7 +146,7 @@ func (p *ConfigMaps) announce() {
 
 // SetupWithManager has the manager keep the ConfigMaps of all namespaces right.
 func (p *ConfigMaps) SetupWithManager(mgr ctrl.Manager) error {
-	everywhere := handler.EnqueueRequestsFromMapFunc(p.everywhere)
+	everywhere := p.everywhere()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("trustconfigmap").
 		For(&corev1.Namespace{}).
@@ -153,20 +160,39 @@ func (p *ConfigMaps) SetupWithManager(mgr ctrl.Manager) error {
 			UpdateFunc: func(event.UpdateEvent) bool { return false }, // a Signer's name and signerName never change
 		})).
 		WatchesRawSource(source.Channel(p.changed, everywhere)).
+		WithOptions(controller.Options{RateLimiter: fair.Backoff(), MaxConcurrentReconciles: workers}).
 		Complete(p)
 }
 
-func (p *ConfigMaps) everywhere(ctx context.Context, _ client.Object) []reconcile.Request {
-	var list corev1.NamespaceList
-	if err := p.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing namespaces to publish trust bundles in")
-		return nil
+// everywhere has all namespaces looked at when there is time: one that is made meanwhile, or tampered with, comes before them.
+func (p *ConfigMaps) everywhere() handler.EventHandler {
+	enqueue := func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		var list corev1.NamespaceList
+		if err := p.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "listing namespaces to publish trust bundles in")
+			return
+		}
+		add := func(r reconcile.Request) { q.Add(r) }
+		if priority, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+			add = func(r reconcile.Request) {
+				priority.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, r)
+			}
+		}
+		for i := range list.Items {
+			add(reconcile.Request{NamespacedName: types.NamespacedName{Name: list.Items[i].Name}})
+		}
 	}
-	requests := make([]reconcile.Request, len(list.Items))
-	for i := range list.Items {
-		requests[i].Name = list.Items[i].Name
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, q)
+		},
+		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, q)
+		},
+		GenericFunc: func(ctx context.Context, _ event.GenericEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, q)
+		},
 	}
-	return requests
 }
 
 // Reconcile makes the ConfigMap of one namespace what it should be, with one write if it is not.

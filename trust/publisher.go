@@ -40,12 +40,11 @@ type warner interface {
 // Both distributes bundles in two ways. Where they are is what the first one says.
 type Both [2]Distributor
 
-// Publish publishes in both ways.
+// Publish publishes in both ways, also if there is trouble with one: in an emergency, the other one counts.
 func (b Both) Publish(ctx context.Context, signer *v1alpha1.Signer, bundle Bundle) (where string, err error) {
-	if where, err = b[0].Publish(ctx, signer, bundle); err == nil {
-		_, err = b[1].Publish(ctx, signer, bundle)
-	}
-	return where, err
+	where, err = b[0].Publish(ctx, signer, bundle)
+	_, second := b[1].Publish(ctx, signer, bundle)
+	return where, errors.Join(err, second)
 }
 
 // Current returns what pods have in the first way.
@@ -94,9 +93,10 @@ func NewPublisher(d Distributor, sources *source.Book, clk clock.PassiveClock) *
 }
 
 // Publish makes these anchors, and those that the Signer adds, the bundle of its signerName, but for those that Assemble leaves
-// out. The warnings are for the one who keeps the Signer. What is published stays if nothing is fit to take its place.
+// out. The warnings are for the one who keeps the Signer. What is published stays if nothing is fit to take its place. The Signer's status
+// is that of before.
 func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchors []*x509.Certificate) (where string, warnings []string, err error) {
-	added := p.sources.Read(ctx, signer)
+	added := p.sources.Read(ctx, signer, anchors, func(ctx context.Context) ([]*x509.Certificate, error) { return p.unexplained(ctx, signer) })
 	if added.Lost != nil {
 		return "", added.Warnings, fmt.Errorf("leaving the trust bundle of %s as it is: %w", signer.Spec.SignerName, added.Lost)
 	}
@@ -118,6 +118,29 @@ func (p *Publisher) Publish(ctx context.Context, signer *v1alpha1.Signer, anchor
 	}
 	where, err = p.distributor.Publish(ctx, signer, assembled)
 	return where, slices.Concat(added.Warnings, assembled.Warnings, warningsOf(ctx, p.distributor, signer.Spec.SignerName)), err
+}
+
+// unexplained returns what is published for a Signer, but for public roots and the roots of its backends: those come and go with these. One
+// that was dropped as it is compromised so never comes back.
+func (p *Publisher) unexplained(ctx context.Context, object *v1alpha1.Signer) ([]*x509.Certificate, error) {
+	current, err := p.Current(ctx, object.Spec.SignerName)
+	if err != nil {
+		return nil, err
+	}
+	public, err := publicRoots()
+	if err != nil {
+		return nil, err
+	}
+	var backends []string // fingerprints of their roots
+	for _, b := range object.Status.Backends {
+		backends = append(backends, b.Root)
+		if b.Rotation != nil {
+			backends = append(backends, b.Rotation.OldRoot, b.Rotation.NewRoot)
+		}
+	}
+	return slices.DeleteFunc(current, func(c *x509.Certificate) bool {
+		return slices.Contains(backends, signer.Fingerprint(c)) || slices.ContainsFunc(public, c.Equal)
+	}), nil
 }
 
 // Current returns the certificates of a signerName's bundle that pods have now; none if there is none.

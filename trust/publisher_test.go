@@ -17,6 +17,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/trust"
 	"github.com/certwright/certwright/trust/source"
 )
@@ -69,7 +70,7 @@ func TestPublisher(t *testing.T) {
 		"nothing is added":        {[]*x509.Certificate{a}, nil, pemOf(a), nil, ""},
 		"one more":                {[]*x509.Certificate{a}, []v1alpha1.TrustSource{secretRef("b")}, pemOf(a, b), nil, ""},
 		"added ones alone":        {nil, []v1alpha1.TrustSource{secretRef("b")}, pemOf(b), nil, ""},
-		"there already":           {[]*x509.Certificate{a}, []v1alpha1.TrustSource{{PEM: pemOf(a)}}, pemOf(a), nil, ""},
+		"there already":           {[]*x509.Certificate{a}, []v1alpha1.TrustSource{{PEM: pemOf(a)}}, pemOf(a), []string{"additional[0].pem: CN=A (serial number 7) is a trust anchor of a backend"}, ""},
 		"not fit":                 {[]*x509.Certificate{a}, []v1alpha1.TrustSource{{PEM: pemOf(old, leaf, b)}}, pemOf(a, b), []string{"CN=Old (serial number 7) expired", "CN=Leaf (serial number 7) is no CA"}, ""},
 		"a source that is broken": {[]*x509.Certificate{a}, []v1alpha1.TrustSource{secretRef("none"), secretRef("b")}, pemOf(a, b), []string{"entry ca.crt of Secret none cannot be read"}, ""},
 		"nothing is left":         {nil, []v1alpha1.TrustSource{{PEM: pemOf(old)}}, "", nil, "none of the 1 trust anchors can be published"},
@@ -109,8 +110,13 @@ func TestASourceIsBrokenSinceTheStart(t *testing.T) {
 		_, _, err := p.Publish(t.Context(), s, []*x509.Certificate{a})
 		return err
 	}
-	for range 2 {
-		if err := publish(); err == nil || d.text != "" || !strings.Contains(err.Error(), "mend it") {
+	d.text, d.err = bundle(t, a, b).PEM, errAway
+	if err := publish(); !errors.Is(err, errAway) || d.text != bundle(t, a, b).PEM {
+		t.Errorf("got %v, published\n%s", err, d.text)
+	}
+	d.err = nil
+	for range 2 { // what is there stays
+		if err := publish(); err != nil || d.text != bundle(t, a, b).PEM {
 			t.Errorf("got %v, published\n%s", err, d.text)
 		}
 	}
@@ -131,6 +137,24 @@ func TestASourceIsBrokenSinceTheStart(t *testing.T) {
 	s.Spec.TrustBundle.Additional = nil
 	if err := publish(); err != nil || d.text != pemOf(a) {
 		t.Errorf("after it was taken out: %v, published\n%s", err, d.text)
+	}
+}
+
+// A source that is broken since the start keeps no root from being replaced, least of all a compromised one, which does not come back.
+func TestASourceIsBrokenInAnEmergency(t *testing.T) {
+	old, next, added, root := newCert(t, "Old", nil), newCert(t, "Next", nil), newCert(t, "Added", nil), newCert(t, "New", nil)
+	d := &distributor{text: bundle(t, old, next, added).PEM}
+	p := trust.NewPublisher(d, source.NewBook(newClient(t), namespace), clocktesting.NewFakePassiveClock(now))
+	s := signerObject("internal", signerName)
+	s.Spec.TrustBundle.Additional, s.Status.TrustBundle = []v1alpha1.TrustSource{secretRef("gone"), secretRef("gone-too")}, "there"
+	s.Status.Backends = []v1alpha1.BackendStatus{{Name: "local", Root: signer.Fingerprint(old), Rotation: &v1alpha1.Rotation{OldRoot: signer.Fingerprint(old), NewRoot: signer.Fingerprint(next)}}}
+	for range 3 {
+		where, warnings, err := p.Publish(t.Context(), s, []*x509.Certificate{root})
+		if err != nil || where != "there" || d.text != bundle(t, added, root).PEM || len(warnings) != 2 || !strings.Contains(warnings[0], "Secret gone cannot be read") {
+			t.Errorf("got %v, warnings %q, published\n%s", err, warnings, d.text)
+		}
+		s.Status.Backends = []v1alpha1.BackendStatus{{Name: "local", Root: signer.Fingerprint(root)}}
+		d.text = bundle(t, old, next, added).PEM // a cache that lags behind
 	}
 }
 

@@ -49,6 +49,23 @@ func (p *ConfigMaps) makeRoom() {
 	}
 }
 
+// maxCopiesBytes is how much the ConfigMaps of all namespaces may take for one Signer before a person is warned: etcd holds it, twice and
+// more while a root is replaced, and by default takes 2 GiB in all.
+const maxCopiesBytes = 256 << 20
+
+// copies says if a bundle takes much room in this many namespaces together; it is empty if not.
+func (b mapped) copies(namespaces int) string {
+	each := b.textSize()
+	if !b.noRoom {
+		each += b.storesSize()
+	}
+	if all := each * namespaces; all > maxCopiesBytes {
+		return fmt.Sprintf("the trust bundle takes %d KiB in each of %d namespaces, %d MiB in all, and as much again for a while when a root is replaced: see that etcd has room, leave out publicRoots or formats, or have bundles in ClusterTrustBundles",
+			each>>10, namespaces, all>>20)
+	}
+	return ""
+}
+
 // published are the truststores that there is room for.
 func (b mapped) published() map[string][]byte {
 	if b.noRoom {

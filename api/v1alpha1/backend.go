@@ -8,6 +8,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // Backend is one thing that can sign. Exactly one kind is set.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.ca), has(self.vault), has(self.acme), has(self.cfssl), has(self.venafi), has(self.external)].exists_one(set, set)",message="exactly one kind of backend must be set: ca, vault, acme, cfssl, venafi or external"
+// +kubebuilder:validation:XValidation:rule="!has(self.ca) || !has(self.trustAnchors)",message="a ca tells its trust anchors itself, those of two roots while one is replaced: take trustAnchors out, and put more of them into spec.trustBundle.additional"
 type Backend struct {
 	// Name tells the backends of one Signer apart in status, events and metrics.
 	//
@@ -17,7 +18,7 @@ type Backend struct {
 
 	// TrustAnchors are certificates in PEM that those who verify this backend's certificates must trust. Set them where the
 	// backend cannot tell by itself, as with ACME, or where what it tells is not to be taken on its word: then a chain that leads
-	// elsewhere is not used. Default: what the backend tells.
+	// elsewhere is not used. Default: what the backend tells. They cannot be set for a ca, which tells others while its root is replaced.
 	//
 	// +kubebuilder:validation:MaxLength=65536
 	// +optional

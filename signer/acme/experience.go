@@ -74,7 +74,7 @@ func usagesOf(req csr.Request) (usages, error) {
 // judge returns why a certificate must not be handed out: it lives longer or is good for more than what was granted. If it is
 // seen for the first time, what it says of the server is remembered.
 //
-// What is not the certificate of this request at all is not judged here: signer.Verify refuses it, and it says nothing of others.
+// What is not the certificate of this request at all is not judged here: verify.Chain refuses it, and it says nothing of others.
 func (e *experience) judge(req csr.Request, leaf *x509.Certificate, first bool) error {
 	if key, ok := req.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(leaf.PublicKey) || leaf.IsCA {
 		return nil

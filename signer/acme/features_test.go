@@ -22,6 +22,7 @@ import (
 	"github.com/certwright/certwright/signer/remote"
 	"github.com/certwright/certwright/signer/signertest"
 	"github.com/certwright/certwright/signer/signertest/faultproxy"
+	"github.com/certwright/certwright/signer/verify"
 )
 
 // behind starts a cluster, pebble, a proxy in front of it, and a backend that goes through the proxy.
@@ -164,7 +165,7 @@ func TestPreferredChain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := signer.Verify(chain, roots, req, preferring.clock.Now()); err != nil {
+		if _, err := verify.Chain(chain, roots, req, preferring.clock.Now()); err != nil {
 			t.Errorf("root %d: %v", index, err)
 		}
 	}

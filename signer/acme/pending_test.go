@@ -34,7 +34,11 @@ import (
 	"github.com/certwright/certwright/signer/acme/acmetest"
 	"github.com/certwright/certwright/signer/acme/order"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/issue"
+	"github.com/certwright/certwright/signer/metrics"
+	"github.com/certwright/certwright/signer/registry"
 	"github.com/certwright/certwright/signer/signertest"
+	"github.com/certwright/certwright/signer/status"
 )
 
 // permits permits everything.
@@ -57,7 +61,7 @@ func (published) Withdraw(context.Context, string) error { return nil }
 // controller runs the signer's reconciler as its manager does.
 type controller struct {
 	*acmetest.Cluster
-	signer *signer.Reconciler
+	signer *issue.Reconciler
 	queue  workqueue.TypedDelayingInterface[string]
 	idle   sync.WaitGroup
 }
@@ -65,8 +69,8 @@ type controller struct {
 func newController(t *testing.T, cluster *acmetest.Cluster, config v1alpha1.ACME, workers int) *controller {
 	t.Helper()
 	orders := order.NewBook(cluster.Client, cluster.Client, acmetest.Namespace, clock.RealClock{})
-	metrics := signer.NewMetrics(prometheus.NewRegistry())
-	registry := signer.NewRegistry(cluster.Client, func(c signer.BackendConfig) (signer.Backend, error) {
+	m := metrics.New(prometheus.NewRegistry())
+	signers := registry.New(cluster.Client, func(c signer.BackendConfig) (signer.Backend, error) {
 		if c.Backend.CA != nil {
 			return ca.New(ca.Options{
 				Client: cluster.Client, Reader: cluster.Client, Namespace: acmetest.Namespace,
@@ -77,7 +81,7 @@ func newController(t *testing.T, cluster *acmetest.Cluster, config v1alpha1.ACME
 			Client: cluster.Client, Reader: cluster.Client, Namespace: acmetest.Namespace, Signer: c.Signer, Backend: c.Backend.Name,
 			ACME: *c.Backend.ACME, Orders: orders, NewSolver: cluster.NewSolver,
 		})
-	}, clock.RealClock{}, metrics)
+	}, clock.RealClock{}, m)
 	limits := v1alpha1.Limits{MaxDuration: metav1.Duration{Duration: 24 * time.Hour}, Usages: tlsServer}
 	for name, backend := range map[string]v1alpha1.Backend{
 		"public": {Name: "pebble", ACME: &config, Timeout: metav1.Duration{Duration: 5 * time.Second}},
@@ -92,14 +96,14 @@ func newController(t *testing.T, cluster *acmetest.Cluster, config v1alpha1.ACME
 		}
 	}
 	teller := event.Teller{Client: cluster.Client, Component: "certwright-signer", Instance: "test", Clock: clock.RealClock{}}
-	status := &signer.StatusReconciler{Client: cluster.Client, Registry: registry, Publisher: published{}, Teller: teller, Metrics: metrics, Clock: clock.RealClock{}}
+	looking := &status.Reconciler{Client: cluster.Client, Registry: signers, Publisher: published{}, Teller: teller, Metrics: m, Clock: clock.RealClock{}}
 	for _, name := range []string{"public", "local"} {
-		if _, err := status.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: name}}); err != nil {
+		if _, err := looking.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Name: name}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c := &controller{Cluster: cluster, queue: workqueue.NewTypedDelayingQueue[string](), signer: &signer.Reconciler{
-		Core:   &signer.Core{Registry: registry, Metrics: metrics, Clock: clock.RealClock{}},
+	c := &controller{Cluster: cluster, queue: workqueue.NewTypedDelayingQueue[string](), signer: &issue.Reconciler{
+		Core:   issue.NewCore(signers, m, clock.RealClock{}),
 		Client: cluster.Client, Judge: permits{}, Teller: teller,
 	}}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

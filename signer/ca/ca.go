@@ -14,6 +14,7 @@
 package ca
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -106,7 +107,8 @@ type loaded struct {
 	// anchors are what verifiers should trust: those of the authority, and others while roots are being replaced.
 	anchors  []*x509.Certificate
 	lifetime time.Duration
-	warn     error
+	// warn is what a person should know although it signs, hold why it does not sign yet.
+	warn, hold error
 }
 
 var (
@@ -210,8 +212,10 @@ func (b *Backend) load(ctx context.Context, lifetime time.Duration) (loaded, err
 	return l, err
 }
 
-// fit returns a *signer.CheckError if the CA cannot sign by the clock here.
-func (b *Backend) fit(l loaded, now time.Time) error { return b.because(l.authority.Check(now)) }
+// fit returns a *signer.CheckError if the CA cannot sign by the clock here, or does not sign yet.
+func (b *Backend) fit(l loaded, now time.Time) error {
+	return b.because(cmp.Or(l.authority.Check(now), l.hold))
+}
 
 // because adds to a *signer.CheckError what keeps Rotate from doing something about it.
 func (b *Backend) because(err error) error {

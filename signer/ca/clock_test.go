@@ -14,6 +14,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/status"
 )
 
 // clocks are those of leaders who must not make anything, and what a person is told.
@@ -233,7 +234,7 @@ func TestSignerSaysThatTheClockIsWrong(t *testing.T) {
 	}
 	w.clock.Step(-w.ahead)
 	w.ahead = 0
-	if reason, message := w.process(published).look(); reason != signer.ReasonReady || len(published.anchors) != 1 {
+	if reason, message := w.process(published).look(); reason != status.ReasonReady || len(published.anchors) != 1 {
 		t.Errorf("when the clock is right it says %s: %s", reason, message)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/entry"
 	"github.com/certwright/certwright/signer/ca/record"
@@ -22,11 +23,15 @@ import (
 	"github.com/certwright/certwright/signer/secretname"
 )
 
+// mostLearn is how long it takes until kubelets and agents have brought a new root to nearly all who verify.
+const mostLearn = 5 * time.Minute
+
 // entryCA may hold the trust anchors of an administrator's CA.
 const entryCA = "ca.crt"
 
 // imported is a CA that an administrator brought, in a Secret that this package only reads. When another root appears there, the CA
-// that was there before signs on from memory until everybody had time to learn of it. What roots there were is in a Secret of our own.
+// that was there before signs on until everybody had time to learn of it. What roots there were, and until then that CA, is in a Secret
+// of our own.
 type imported struct {
 	options Options
 	secret  client.ObjectKey
@@ -90,17 +95,36 @@ func (m *imported) overlap(l loaded, now time.Time) loaded {
 	case m.record == nil:
 	case m.knows(l.authority):
 		m.before = l.authority
-	case m.before != nil && m.before.Check(now) == nil:
-		l.authority = m.before
-	case l.warn == nil:
-		l.warn = warning(reasonRootNotPropagated, "the CA certificate %s signs before everybody had %s to learn of its root: the CA that was there before is not in Secret %s any more, nor in memory",
-			l.authority.Cert.Subject, m.options.CA.TrustPropagation.Duration, m.secret)
+	default:
+		if m.before == nil {
+			m.before = m.record.Before // what a process kept that is no more
+		}
+		if m.before != nil && m.before.Check(now) == nil {
+			l.authority = m.before
+		} else {
+			l.hold, l.warn = m.alone(l, now)
+		}
 	}
 	if m.record != nil {
 		own = record.Union(own, record.Valid(m.record.Roots(), now))
 	}
 	l.anchors = record.Union([]*x509.Certificate{l.authority.Root()}, own)
 	return l
+}
+
+// alone says what becomes of a CA that not everybody can know, if nobody knows the one of before, as it was replaced while nobody ran: it
+// does not sign before most had time to learn of its root, and then a person should know.
+func (m *imported) alone(l loaded, now time.Time) (hold, warn error) {
+	state, most := m.record.State, min(m.options.CA.TrustPropagation.Duration, mostLearn)
+	if state.Phase != v1alpha1.RotationPublishing || state.Published.IsZero() || now.Before(state.Published.Add(most)) {
+		return authority.Unusable(reasonRootNotPropagated, "the CA certificate %s signs when its root has been published for %s: the CA that was there before is not in Secret %s any more, nor known",
+			l.authority.Cert.Subject, most, m.secret), l.warn
+	}
+	if l.warn == nil {
+		l.warn = warning(reasonRootNotPropagated, "the CA certificate %s signs before everybody had %s to learn of its root: the CA that was there before is not in Secret %s any more, nor known",
+			l.authority.Cert.Subject, m.options.CA.TrustPropagation.Duration, m.secret)
+	}
+	return nil, l.warn
 }
 
 // knows reports whether whoever knows the current roots can verify what the CA signs.
@@ -178,6 +202,9 @@ func (m *imported) parseRecord(secret *corev1.Secret) error {
 	if err != nil {
 		m.written = nil
 		return describe(m.own.Key, err, "; restore it from a backup, or delete it: then the CA's former roots are no longer published")
+	}
+	if r.Before != nil {
+		r.Before.Remedy = fmt.Sprintf("put a new CA into Secret %s", m.secret)
 	}
 	m.record = r
 	return nil

@@ -25,6 +25,9 @@ import (
 	"github.com/certwright/certwright/event"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/metrics"
+	"github.com/certwright/certwright/signer/registry"
+	"github.com/certwright/certwright/signer/status"
 )
 
 // bundle is a trust bundle: the anchors that were published last.
@@ -53,22 +56,22 @@ type process struct {
 	*ca.Backend
 	*bundle
 	w      *world
-	status *signer.StatusReconciler
+	status *status.Reconciler
 	// others are other backends of the Signer, by name.
 	others map[string]*ca.Backend
 }
 
 func (w *world) process(bundle *bundle) *process {
 	p := &process{Backend: w.backend(w.client, w.config, false), bundle: bundle, w: w}
-	metrics := signer.NewMetrics(prometheus.NewRegistry())
-	registry := signer.NewRegistry(w.client, func(c signer.BackendConfig) (signer.Backend, error) {
+	m := metrics.New(prometheus.NewRegistry())
+	signers := registry.New(w.client, func(c signer.BackendConfig) (signer.Backend, error) {
 		if other := p.others[c.Backend.Name]; other != nil {
 			return other, nil
 		}
 		return p.Backend, nil
-	}, w.clock, metrics)
-	p.status = &signer.StatusReconciler{
-		Client: w.client, Registry: registry, Publisher: bundle, Metrics: metrics, Clock: w.clock, Teller: event.Teller{Client: w.client, Clock: w.clock},
+	}, w.clock, m)
+	p.status = &status.Reconciler{
+		Client: w.client, Registry: signers, Publisher: bundle, Metrics: m, Clock: w.clock, Teller: event.Teller{Client: w.client, Clock: w.clock},
 	}
 	return p
 }
@@ -82,13 +85,13 @@ func (p *process) look() (reason, message string) {
 		p.w.clock.SetTime(p.w.clock.Now().Add(2 * time.Minute))
 		_, _ = p.status.Reconcile(p.w.t.Context(), ctrl.Request{NamespacedName: key}) // what is wrong is in the condition
 	}
-	status := p.w.signer().Status
-	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	current := p.w.signer().Status
+	ready := meta.FindStatusCondition(current.Conditions, v1alpha1.ConditionReady)
 	if ready == nil {
 		p.w.t.Fatal("the Signer has no condition")
 	}
-	if ready.Reason == signer.ReasonDegraded {
-		return status.Backends[0].Reason, status.Backends[0].Message
+	if ready.Reason == status.ReasonDegraded {
+		return current.Backends[0].Reason, current.Backends[0].Message
 	}
 	return ready.Reason, ready.Message
 }
@@ -135,7 +138,7 @@ func TestLostSecretIsNotMadeAnew(t *testing.T) {
 	w := newWorld(t, managed(), false)
 	published := &bundle{}
 	leader := w.process(published)
-	if reason, message := leader.look(); reason != signer.ReasonReady {
+	if reason, message := leader.look(); reason != status.ReasonReady {
 		t.Fatalf("at first: %s, %s", reason, message)
 	}
 	root, backup := published.anchors[0], w.secret(secretName)
@@ -162,10 +165,10 @@ func TestLostSecretIsNotMadeAnew(t *testing.T) {
 		_, err := follower.Sign(t.Context(), w.request(time.Hour))
 		wantTrouble(t, err)
 	}
-	status := w.signer().Status
-	if w.hasSecret() || !published.anchors[0].Equal(root) || status.CANotAfter == nil || len(status.Backends) != 1 ||
-		status.Backends[0].Root != known[0].Root || !status.Backends[0].CANotAfter.Equal(known[0].CANotAfter) {
-		t.Errorf("a Secret: %t, status %v: the old CA was forgotten", w.hasSecret(), status)
+	current := w.signer().Status
+	if w.hasSecret() || !published.anchors[0].Equal(root) || current.CANotAfter == nil || len(current.Backends) != 1 ||
+		current.Backends[0].Root != known[0].Root || !current.Backends[0].CANotAfter.Equal(known[0].CANotAfter) {
+		t.Errorf("a Secret: %t, status %v: the old CA was forgotten", w.hasSecret(), current)
 	}
 
 	backup.ResourceVersion = ""
@@ -173,7 +176,7 @@ func TestLostSecretIsNotMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, p := range map[string]*process{"leader": leader, "follower": follower} {
-		if reason, message := p.look(); reason != signer.ReasonReady || !published.anchors[0].Equal(root) {
+		if reason, message := p.look(); reason != status.ReasonReady || !published.anchors[0].Equal(root) {
 			t.Errorf("the %s says after the Secret was restored: %s, %s", name, reason, message)
 		}
 	}
@@ -194,7 +197,7 @@ func TestNewCAAfterALoss(t *testing.T) {
 		}
 	}
 	w.annotate(fingerprint(first))
-	if reason, message := leader.look(); reason != signer.ReasonReady {
+	if reason, message := leader.look(); reason != status.ReasonReady {
 		t.Fatalf("with a person's word it says %s: %s", reason, message)
 	}
 	second := published.anchors[0]
@@ -215,7 +218,7 @@ func TestNewCAWhenTheLostOneIsOver(t *testing.T) {
 	first := published.anchors[0]
 	w.loseSecret()
 	w.clock.SetTime(w.signer().Status.CANotAfter.Time)
-	if reason, message := w.process(published).look(); reason != signer.ReasonReady || published.anchors[0].Equal(first) {
+	if reason, message := w.process(published).look(); reason != status.ReasonReady || published.anchors[0].Equal(first) {
 		t.Errorf("it says %s: %s", reason, message)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/member"
 )
 
 // A Secret that somebody spoils in the middle of a rotation stops it, and nothing else: the last good CA signs, and when the Secret is
@@ -322,7 +322,7 @@ func TestLeaderWithAClockThatIsAhead(t *testing.T) {
 			for range 5 {
 				s.step()
 			}
-			if k := s.known(); k.Rotation == nil || string(k.Rotation.Phase) != phase || k.Reason != signer.ReasonRotationTrouble || len(s.bundle.anchors) != len(before) {
+			if k := s.known(); k.Rotation == nil || string(k.Rotation.Phase) != phase || k.Reason != member.ReasonRotationTrouble || len(s.bundle.anchors) != len(before) {
 				t.Errorf("the status says %+v, %d roots are published", k, len(s.bundle.anchors))
 			}
 			s.clock.Step(-s.ahead)

@@ -6,6 +6,7 @@ package ca
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,16 +32,16 @@ func (m *imported) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rota
 	m.mu.Unlock()
 	l, err := m.load(ctx, 0)
 	if err != nil {
-		return signer.Rotated{}, err
+		return signer.Rotated{}, errors.Join(err, m.forget(ctx, err))
 	}
 	m.mu.Lock()
-	a, r := m.latest, m.record
+	a, r, before := m.latest, m.record, m.before
 	m.mu.Unlock()
 	facts := m.facts(ctx, r, ask)
 	if a == nil || a.Check(facts.Now) != nil { // it is not to be waited for what cannot sign
 		return m.rotated(l.authority, r, facts), nil
 	}
-	next, err := m.step(a, r, ask, facts)
+	next, err := m.step(a, r, before, ask, facts)
 	if next == r {
 		return m.rotated(l.authority, r, facts), err
 	}
@@ -59,8 +60,24 @@ func (m *imported) Rotate(ctx context.Context, ask signer.Rotation) (signer.Rota
 	return rotated, nil
 }
 
-// step returns what should be written down of a CA: what is if nothing is to be done.
-func (m *imported) step(a *authority.Authority, r *record.Record, ask signer.Rotation, f rotation.Facts) (*record.Record, error) {
+// forget drops the CA of before if whoever brought it has taken the Secret away, by the error of load.
+func (m *imported) forget(ctx context.Context, err error) error {
+	if reasonOf(err) != reasonSecretNotFound {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.readRecord(ctx); err != nil || m.record == nil || m.record.Before == nil {
+		return err
+	}
+	if err := m.write(ctx, m.record.Forget()); err != nil {
+		return fmt.Errorf("forgetting the CA of before: %w", err)
+	}
+	return nil
+}
+
+// step returns what should be written down of a CA, where another one may have signed before: what is if nothing is to be done.
+func (m *imported) step(a *authority.Authority, r *record.Record, before *authority.Authority, ask signer.Rotation, f rotation.Facts) (*record.Record, error) {
 	if r == nil {
 		return &record.Record{Current: a.Anchors, State: rotation.State{}.Raise(f.MaxDuration)}, nil
 	}
@@ -85,7 +102,7 @@ func (m *imported) step(a *authority.Authority, r *record.Record, ask signer.Rot
 	if step == rotation.None || err != nil {
 		return r, err
 	}
-	return r.Take(step, state, a.Anchors), nil
+	return r.Take(step, state, a.Anchors, before), nil
 }
 
 // facts gathers what decides about the next step.

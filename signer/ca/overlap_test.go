@@ -4,10 +4,12 @@
 package ca_test
 
 import (
+	"bytes"
 	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,7 +74,8 @@ func TestImportedRootOverlaps(t *testing.T) {
 	}
 }
 
-// Whoever is killed has no CA of before in memory any more: the new one signs at once, and all else goes on.
+// Whoever is killed leaves behind what the next one goes on with, to the same end, and the CA of before signs on. Only who is killed before
+// anything is written down of the new root leaves none: then nothing is signed until that was published for long enough.
 func TestOverlapSurvivesDeathAtEveryWrite(t *testing.T) {
 	once, _, two := overlap(t)
 	once.death.count = 0
@@ -83,31 +86,120 @@ func TestOverlapSurvivesDeathAtEveryWrite(t *testing.T) {
 			t.Run(fmt.Sprintf("write %d, made %t", at+1, after), func(t *testing.T) {
 				s, _, two := overlap(t)
 				s.death.count, s.death.at, s.death.after = 0, at+1, after
-				s.current = true
+				s.holds = at == 0 && !after
 				s.put(two)
 				s.until("the new one alone", s.alone(two))
 				if got := string(s.secret(recordName).Data["rotation.json"]); got != `{"longest":"10m0s"}` || s.deaths != 1 {
 					t.Errorf("%d deaths, and the record says %s", s.deaths, got)
+				}
+				if (s.held > 0) != s.holds {
+					t.Errorf("nothing was signed %d times", s.held)
 				}
 			})
 		}
 	}
 }
 
-func TestImportedRootAfterARestart(t *testing.T) {
+// Another one leads as often as it likes: the CA of before signs until everybody had time, and its key is gone then.
+func TestOverlapSurvivesChangesOfTheLeader(t *testing.T) {
+	root := newIssuer(t, "Root", "ECDSA-P256", nil, nil)
+	for name, one := range map[string]*issuer{"a root": newIssuer(t, "One", "Ed25519", nil, nil), "below a root": newIssuer(t, "One", "RSA-2048", root, nil)} {
+		t.Run(name, func(t *testing.T) {
+			two := newIssuer(t, "Two", "ECDSA-P256", nil, nil)
+			secret := tlsSecret(t, one.key, one)
+			if name != "a root" {
+				secret = tlsSecret(t, one.key, one, root)
+			}
+			s := newStory(t, importedCA(), secret)
+			s.until("a CA", func() bool { return s.known().Issuer == fingerprint(one.cert) })
+			s.put(two)
+			s.until("the phase", s.phase("Publishing"))
+			for s.phase("Publishing")() {
+				s.process = s.world.process(s.bundle)
+				if s.step(); s.phase("Publishing")() {
+					if k := s.known(); k.Issuer != fingerprint(one.cert) || k.Reason != "" {
+						t.Fatalf("the status says %+v", k)
+					}
+				}
+			}
+			if k := s.known(); k.Issuer != fingerprint(two.cert) || s.held > 0 {
+				t.Errorf("the status says %+v", k)
+			}
+			s.wantNoKey()
+		})
+	}
+}
+
+// wantNoKey checks that no private key is written down but in the administrator's Secret.
+func (s *story) wantNoKey() {
+	s.t.Helper()
+	for name, text := range s.secret(recordName).Data {
+		if strings.HasPrefix(name, "before.") || bytes.Contains(text, []byte("PRIVATE KEY")) {
+			s.t.Errorf("the record has the key %s", name)
+		}
+	}
+}
+
+// The key of the CA of before is where it is needed, and no longer.
+func TestKeyOfBeforeGoes(t *testing.T) {
+	for name, change := range map[string]func(s *story, one, two *issuer){
+		"put back":      func(s *story, one, _ *issuer) { s.put(one) },
+		"compromised":   func(s *story, one, _ *issuer) { s.say(v1alpha1.AnnotationCompromisedRoot, fingerprint(one.cert)) },
+		"taken away":    func(s *story, _, _ *issuer) { _ = s.outside.Delete(s.t.Context(), s.secret(imported)) },
+		"when its time": func(*story, *issuer, *issuer) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, one, two := overlap(t)
+			s.wantNoKey()
+			s.put(two)
+			s.until("the phase", s.phase("Publishing"))
+			data := s.secret(recordName).Data
+			if !bytes.Equal(data["before.crt"], pemCerts(one)) || !bytes.Equal(data["before.key"], pemKey(t, one.key)) {
+				t.Fatalf("the record has the keys %q, want the CA of before", slices.Sorted(maps.Keys(data)))
+			}
+			change(s, one, two)
+			if name == "when its time" {
+				s.until("the phase", s.phase("Signing"))
+			} else {
+				_, _ = s.process.Rotate(t.Context(), s.ask(s.process.TrustAnchors, s.signer().Annotations)) // once is enough, whatever it says
+			}
+			s.wantNoKey()
+			if name == "taken away" {
+				s.process = s.world.process(s.bundle)
+				if _, err := s.process.Sign(t.Context(), s.request(lifetime)); err == nil {
+					t.Error("a CA that was taken away signs")
+				}
+			}
+		})
+	}
+}
+
+// A CA that was replaced while nobody ran is not known any more. Its successor signs nothing that those cannot verify who learn of roots
+// as quickly as kubelets do; the others are a person's to think of.
+func TestImportedRootWhileNobodyRan(t *testing.T) {
 	s, one, two := overlap(t)
-	s.current = true
+	config := s.world.config
+	config.TrustPropagation.Duration = time.Hour
+	s.world.config = config
 	s.put(two)
-	s.process = s.world.process(s.bundle)
+	s.process, s.holds, s.current = s.world.process(s.bundle), true, true
 	s.step()
-	if k := s.known(); k.Reason != "RootNotPropagated" || k.Root != fingerprint(two.cert) || k.Rotation == nil || k.Rotation.Phase != v1alpha1.RotationPublishing {
-		t.Errorf("the status says %+v", k)
+	if k := s.known(); k.State != v1alpha1.BackendDown || k.Reason != "RootNotPropagated" || !strings.Contains(k.Message, "signs when its root has been published for 5m0s") {
+		t.Errorf("at first the status says %+v", k)
 	}
 	wantCerts(t, "the bundle", s.bundle.anchors, []*issuer{two, one})
-	s.until("the new one alone", s.alone(two))
-	if k := s.known(); k.Message != "" {
-		t.Errorf("at last the status says %+v", k)
+	since := s.clock.Now()
+	for len(s.chains) == 0 || s.chains[len(s.chains)-1][0].CheckSignatureFrom(two.cert) != nil {
+		if s.step(); s.clock.Since(since) > 20*time.Minute {
+			t.Fatalf("after %s nothing is signed: %+v", s.clock.Since(since), s.known())
+		}
 	}
+	if waited := s.clock.Since(since); waited < 4*time.Minute || s.held == 0 {
+		t.Errorf("it signed after %s", waited)
+	}
+	s.until("a person is told", func() bool {
+		return s.known().Reason == "RootNotPropagated" && s.known().State == v1alpha1.BackendServing
+	})
 }
 
 func TestImportedChangesOfMind(t *testing.T) {
@@ -284,7 +376,7 @@ func TestRecordOfASignerThatIsGone(t *testing.T) {
 	}
 }
 
-// The record is of certificates alone, and never where the keys of a managed CA may be.
+// The record is never where the keys of a managed CA may be.
 func TestRecordName(t *testing.T) {
 	if got := secretname.CARecord.Of("internal", "local"); got != "certwright-ca--internal.local" {
 		t.Errorf("it is %s", got)

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
-	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/status"
 )
 
 // rotateRoot has the root replaced on a person's word, and goes on until that is done.
@@ -98,7 +98,7 @@ func TestRotateRoot(t *testing.T) {
 			t.Errorf("event %s %s: %s", e.Type, e.Reason, e.Note)
 		}
 	}
-	if want := map[string]int{signer.ReasonRotationPublishing: 1, signer.ReasonRotationSigning: 1, signer.ReasonRotationFinished: 1}; !maps.Equal(told, want) {
+	if want := map[string]int{status.ReasonRotationPublishing: 1, status.ReasonRotationSigning: 1, status.ReasonRotationFinished: 1}; !maps.Equal(told, want) {
 		t.Errorf("events %v, want %v", told, want)
 	}
 	// The word was about the root that is gone.
@@ -234,7 +234,7 @@ func TestCompromisedRoot(t *testing.T) {
 			if err := s.client.List(t.Context(), &events); err != nil {
 				t.Fatal(err)
 			}
-			if n := len(slices.DeleteFunc(events.Items, func(e eventsv1.Event) bool { return e.Reason != signer.ReasonRootReplaced || e.Type != "Warning" })); n != 1 {
+			if n := len(slices.DeleteFunc(events.Items, func(e eventsv1.Event) bool { return e.Reason != status.ReasonRootReplaced || e.Type != "Warning" })); n != 1 {
 				t.Errorf("it was told %d times", n)
 			}
 		})

@@ -41,7 +41,37 @@ func TestNothingIsSaidWithoutTheAdmissionPolicy(t *testing.T) {
 			p.Spec.FailurePolicy = ptr.To(admissionregistrationv1.Ignore)
 		}, nil), "lets pass what it cannot judge"},
 		"a policy without validations": {change(func(p *admissionPolicy) { p.Spec.Validations = nil }, nil), "refuses nothing"},
-		"a binding of another policy":  {change(nil, func(b *admissionBinding) { b.Spec.PolicyName = "another" }), "does not put the policy in force"},
+		"a policy that looks at some namespaces": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConstraints.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"guarded": "yes"}}
+		}, nil), "leaves out some"},
+		"a policy that looks at some requests": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConstraints.ObjectSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "trusted", Operator: metav1.LabelSelectorOpDoesNotExist}}}
+		}, nil), "leaves out some"},
+		"a policy with exceptions": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConstraints.ExcludeResourceRules = p.Spec.MatchConstraints.ResourceRules
+		}, nil), "leaves out some"},
+		"a policy for one version": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConstraints.ResourceRules[0].APIVersions = []string{"v1"}
+		}, nil), "leaves out some"},
+		"a policy for one name": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConstraints.ResourceRules[0].ResourceNames = []string{"req-1"}
+		}, nil), "leaves out some"},
+		"a policy for updates":       {change(func(p *admissionPolicy) { p.Spec.MatchConstraints.ResourceRules[0].Operations[0] = "UPDATE" }, nil), "leaves out some"},
+		"a policy for another kind":  {change(func(p *admissionPolicy) { p.Spec.MatchConstraints.ResourceRules[0].Resources[0] = "pods" }, nil), "leaves out some"},
+		"a policy for another group": {change(func(p *admissionPolicy) { p.Spec.MatchConstraints.ResourceRules[0].APIGroups[0] = "" }, nil), "leaves out some"},
+		"a policy without rules":     {change(func(p *admissionPolicy) { p.Spec.MatchConstraints = nil }, nil), "leaves out some"},
+		"a policy that permits some": {change(func(p *admissionPolicy) { p.Spec.Validations[0].Expression = "object.metadata.name == 'req-1'" }, nil), "refuses nothing"},
+		"a policy with parameters":   {change(func(p *admissionPolicy) { p.Spec.ParamKind = &admissionregistrationv1.ParamKind{Kind: "ConfigMap"} }, nil), "refuses nothing"},
+		"one more condition": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConditions = append(p.Spec.MatchConditions, admissionregistrationv1.MatchCondition{Name: "not-now", Expression: "false"})
+		}, nil), "are not those of this version"},
+		"a condition that lets others pass": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConditions[0].Expression = "!request.userInfo.username.startsWith('system:')"
+		}, nil), "are not those of this version"},
+		"the signer of another namespace": {change(func(p *admissionPolicy) {
+			p.Spec.MatchConditions[1].Expression = strings.ReplaceAll(p.Spec.MatchConditions[1].Expression, "certwright-system", "pki")
+		}, nil), "for the service account certwright-system/certwright-signer"},
+		"a binding of another policy": {change(nil, func(b *admissionBinding) { b.Spec.PolicyName = "another" }), "does not put the policy in force"},
 		"a binding that only warns": {change(nil, func(b *admissionBinding) {
 			b.Spec.ValidationActions = []admissionregistrationv1.ValidationAction{admissionregistrationv1.Warn}
 		}), "with the action Deny"},
@@ -73,6 +103,36 @@ func TestNothingIsSaidWithoutTheAdmissionPolicy(t *testing.T) {
 					t.Errorf("a %s request: told %q, want %q", kind, told, c.told)
 				}
 			}
+		})
+	}
+}
+
+// What lets fewer pass, and what an API server fills in, leaves the policy in force.
+func TestSignedWithTheAdmissionPolicy(t *testing.T) {
+	for name, change := range map[string]func(*admissionPolicy){
+		"as installed": func(*admissionPolicy) {},
+		"as the API server fills it in": func(p *admissionPolicy) {
+			p.Spec.MatchConstraints.NamespaceSelector, p.Spec.MatchConstraints.ObjectSelector = &metav1.LabelSelector{}, &metav1.LabelSelector{}
+			p.Spec.MatchConstraints.ResourceRules[0].Scope = ptr.To(admissionregistrationv1.AllScopes)
+		},
+		"for all signerNames": func(p *admissionPolicy) { p.Spec.MatchConditions = p.Spec.MatchConditions[:1] },
+		"one more validation": func(p *admissionPolicy) {
+			p.Spec.Validations = append(p.Spec.Validations, admissionregistrationv1.Validation{Expression: "true"})
+		},
+		"in other lines": func(p *admissionPolicy) {
+			p.Spec.MatchConditions[1].Expression = strings.ReplaceAll(p.Spec.MatchConditions[1].Expression, " || ", " ||\n  ")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, V1, func(o client.Object) {
+				if p, ok := o.(*admissionPolicy); ok {
+					change(p)
+				}
+			}, in(V1, asked(podKey, day, false)))
+			if _, err := w.reconcile(); err != nil {
+				t.Fatal(err)
+			}
+			w.leaf()
 		})
 	}
 }

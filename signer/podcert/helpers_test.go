@@ -17,7 +17,9 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +38,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
@@ -43,6 +46,9 @@ import (
 	"github.com/certwright/certwright/policy/judge"
 	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca/authority"
+	"github.com/certwright/certwright/signer/issue"
+	"github.com/certwright/certwright/signer/metrics"
+	"github.com/certwright/certwright/signer/registry"
 )
 
 const signerName = "example.com/internal"
@@ -135,7 +141,7 @@ func newWorld(t *testing.T, version Version, change func(client.Object), more ..
 			t.Fatal(err)
 		}
 	}
-	objects := append(cluster(), more...)
+	objects := slices.Concat(cluster(), admission(t), more)
 	for _, o := range objects {
 		if change != nil {
 			change(o)
@@ -148,15 +154,15 @@ func newWorld(t *testing.T, version Version, change func(client.Object), more ..
 		t.Fatal(err)
 	}
 	c := builder.Build()
-	metrics := signer.NewMetrics(prometheus.NewRegistry())
-	core := &signer.Core{Metrics: metrics, Clock: w.clock, Registry: signer.NewRegistry(c, func(config signer.BackendConfig) (signer.Backend, error) {
+	m := metrics.New(prometheus.NewRegistry())
+	core := issue.NewCore(registry.New(c, func(config signer.BackendConfig) (signer.Backend, error) {
 		if b := w.backends[config.Backend.Name]; b != nil {
 			return b, nil
 		}
 		return nil, fmt.Errorf("there is no backend %s", config.Backend.Name)
-	}, w.clock, metrics)}
+	}, w.clock, m), m, w.clock)
 	teller := event.Teller{Client: c, Component: "certwright-signer", Instance: "pod-0", Clock: w.clock}
-	w.Reconciler = New(core, c, version, judge.New(c, c, "cluster.local", "cluster.local"), teller)
+	w.Reconciler = New(core, c, version, "certwright-system", judge.New(c, c, "cluster.local", "cluster.local"), teller)
 	return w
 }
 
@@ -259,7 +265,7 @@ func (w *world) pass(d time.Duration) {
 	w.apiNow = w.apiNow.Add(d)
 }
 
-// cluster is a pod with a Service, what signs for it, and what keeps others from asking for it.
+// cluster is a pod with a Service, and what signs for it.
 func cluster() []client.Object {
 	hour := metav1.NewTime(now.Add(-time.Hour))
 	return []client.Object{
@@ -291,17 +297,28 @@ func cluster() []client.Object {
 				},
 			},
 		},
-		&admissionregistrationv1.ValidatingAdmissionPolicy{
-			ObjectMeta: metav1.ObjectMeta{Name: AdmissionPolicy, CreationTimestamp: hour},
-			Spec:       admissionregistrationv1.ValidatingAdmissionPolicySpec{Validations: []admissionregistrationv1.Validation{{Expression: "false"}}},
-		},
-		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: AdmissionPolicy, CreationTimestamp: hour},
-			Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
-				PolicyName: AdmissionPolicy, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
-			},
-		},
 	}
+}
+
+// admission is the policy that Certwright is installed with, and its binding, of an hour ago.
+func admission(t *testing.T) []client.Object {
+	t.Helper()
+	text, err := os.ReadFile("../../manifests/base/admission/pod-certificate-requests.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, binding, ok := strings.Cut(string(text), "\n---\n")
+	if !ok {
+		t.Fatal("the manifest is not a policy and its binding")
+	}
+	objects := []client.Object{&admissionregistrationv1.ValidatingAdmissionPolicy{}, &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}}
+	for i, text := range []string{policy, binding} {
+		if err := yaml.UnmarshalStrict([]byte(text), objects[i]); err != nil {
+			t.Fatal(err)
+		}
+		objects[i].SetCreationTimestamp(metav1.NewTime(now.Add(-time.Hour)))
+	}
+	return objects
 }
 
 func usages() []certificatesv1.KeyUsage {

@@ -28,7 +28,8 @@ import (
 	"github.com/certwright/certwright/event"
 	"github.com/certwright/certwright/policy"
 	"github.com/certwright/certwright/policy/judge"
-	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/issue"
+	"github.com/certwright/certwright/signer/registry"
 )
 
 // Judge decides about a request that is named by facts; an error is trouble that passes.
@@ -40,13 +41,15 @@ type Judge interface {
 
 // Reconciler signs one PodCertificateRequest at a time.
 type Reconciler struct {
-	*signer.Core
+	*issue.Core
 	// Client reads through a cache.
 	Client client.Client
 	// Version is one that the API server serves.
 	Version Version
-	Judge   Judge
-	Teller  event.Teller
+	// Namespace is the one that the signer runs in.
+	Namespace string
+	Judge     Judge
+	Teller    event.Teller
 
 	// unselected are the UIDs of requests that no policy selected, by all that the API server knows.
 	unselected *cache.LRUExpireCache
@@ -59,21 +62,22 @@ const (
 	unselectedFor = time.Hour
 )
 
-// New returns a reconciler. The version is one that the API server serves, and the client reads through a cache.
-func New(core *signer.Core, c client.Client, version Version, judge Judge, teller event.Teller) *Reconciler {
+// New returns a reconciler. The version is one that the API server serves, the client reads through a cache, and the namespace is the
+// signer's own.
+func New(core *issue.Core, c client.Client, version Version, namespace string, judge Judge, teller event.Teller) *Reconciler {
 	return &Reconciler{
-		Core: core, Client: c, Version: version, Judge: judge, Teller: teller, unselected: cache.NewLRUExpireCache(maxUnselected),
+		Core: core, Client: c, Version: version, Namespace: namespace, Judge: judge, Teller: teller, unselected: cache.NewLRUExpireCache(maxUnselected),
 	}
 }
 
 // verdict is why a request is never signed, and by which condition that is said.
 type verdict struct {
 	condition string
-	*signer.Refusal
+	*issue.Refusal
 }
 
 func denied(reason, message string) *verdict {
-	return &verdict{certificatesv1.PodCertificateRequestConditionTypeDenied, &signer.Refusal{Reason: reason, Message: message}}
+	return &verdict{certificatesv1.PodCertificateRequestConditionTypeDenied, &issue.Refusal{Reason: reason, Message: message}}
 }
 
 // Reconcile signs the request if it waits for one of our Signers that signs for pods.
@@ -87,10 +91,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	s, err := r.Registry.Lookup(ctx, request.Spec.SignerName)
-	if err == nil && (s == nil || s.Pods() == nil) {
+	if err == nil && (s == nil || s.Pods == nil) {
 		return ctrl.Result{}, nil // not one of ours
 	}
-	var issued signer.Issuance
+	var issued issue.Issued
 	var by string
 	if err == nil {
 		issued, by, err = r.sign(ctx, request, s)
@@ -114,13 +118,15 @@ func waits(request *certificatesv1beta1.PodCertificateRequest) bool {
 const again = 30 * time.Second
 
 // sign returns what is to be written for the request, and the name of the policy that permits it. The error is a *verdict, or trouble.
-func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodCertificateRequest, s *signer.Signer) (issued signer.Issuance, by string, err error) {
-	if err := guarded(ctx, r.Client, request.CreationTimestamp); err != nil {
+func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodCertificateRequest, s *registry.Signer) (issued issue.Issued, by string, err error) {
+	if err := r.guarded(ctx, request.CreationTimestamp); err != nil {
 		return issued, "", err
 	}
-	req, err := csr.ParsePod(request)
-	if err != nil {
-		return issued, "", refusal(err)
+	req, unreadable := csr.ParsePod(request)
+	if unreadable != nil {
+		if req, err = nameless(request); err != nil {
+			return issued, "", refusal(err)
+		}
 	}
 	renewing := false
 	defer func() { err = keeping(renewing, err) }()
@@ -130,13 +136,16 @@ func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodC
 	}
 	req, decision, err := decide(ctx, req, func(req csr.Request, facts policy.Facts) (csr.Request, error) {
 		renewing = facts.Pod != nil && facts.Pod.Started
-		return s.Pods().Name(req, facts, request.Spec.UnverifiedUserAnnotations)
+		if unreadable != nil {
+			return req, unreadable
+		}
+		return s.Pods.Name(req, facts, request.Spec.UnverifiedUserAnnotations)
 	})
 	switch {
 	case err != nil:
 		return issued, "", refusal(err)
 	case decision.Verdict == policy.Deny:
-		return issued, "", denied(signer.ReasonPolicyDenies, decision.Message())
+		return issued, "", denied(issue.ReasonPolicyDenies, decision.Message())
 	case decision.Verdict != policy.Permit:
 		r.unselected.Add(request.UID, struct{}{}, unselectedFor)
 		return issued, "", &judge.WaitError{After: again, Reason: strings.TrimSuffix(decision.Message(), ".")}
@@ -145,10 +154,16 @@ func (r *Reconciler) sign(ctx context.Context, request *certificatesv1beta1.PodC
 			"CertificatePolicy %q would permit it by a person's approval, and nobody can approve what a kubelet asks for: deliver the certificate by the agent, or have another policy permit it", decision.Policy)}
 	}
 	issued, err = r.Sign(ctx, req, decision.MaxDuration, s)
-	if refused := (*signer.Refusal)(nil); errors.As(err, &refused) {
+	if refused := (*issue.Refusal)(nil); errors.As(err, &refused) {
 		return issued, "", &verdict{certificatesv1.PodCertificateRequestConditionTypeFailed, refused}
 	}
 	return issued, decision.Policy, err
+}
+
+// nameless says who asks, of a request that cannot be represented: whether that is a verdict rests on the pod.
+func nameless(request *certificatesv1beta1.PodCertificateRequest) (csr.Request, error) {
+	requester, err := csr.PodRequester(request)
+	return csr.Request{Name: request.Name, UID: request.UID, SignerName: request.Spec.SignerName, Requester: requester, ForPod: true}, err
 }
 
 // keeping returns the error of a request, which is no verdict if the pod has started: it keeps what it has until that ends or somebody
@@ -173,9 +188,9 @@ func (r *Reconciler) later(ctx context.Context, object client.Object, trouble er
 	return r.Later(object.GetUID(), object.GetCreationTimestamp().Time, trouble, func(why string) {
 		note := "The request stays pending and " + why
 		if wait := (*judge.WaitError)(nil); errors.As(trouble, &wait) {
-			r.Teller.Warn(ctx, object, signer.ReasonNotSignedYet, note) // it is not signed for what the pod's owner can see
+			r.Teller.Warn(ctx, object, issue.ReasonNotSignedYet, note) // it is not signed for what the pod's owner can see
 			return
 		}
-		r.Teller.Trouble(ctx, object, signer.ReasonNotSignedYet, note)
+		r.Teller.Trouble(ctx, object, issue.ReasonNotSignedYet, note)
 	})
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/issue"
 	"github.com/certwright/certwright/signer/podcert/naming"
 )
 
@@ -161,10 +162,10 @@ func TestVerdicts(t *testing.T) {
 		kind, reason string
 		text         string
 	}{
-		"another pod's UID":                  {func(r *request) { r.Spec.PodUID = "uid-of-another" }, "Denied", signer.ReasonPolicyDenies, "was replaced"},
-		"a pod that is gone":                 {func(r *request) { r.Spec.PodName = "web-1" }, "Denied", signer.ReasonPolicyDenies, "is gone"},
-		"another service account":            {func(r *request) { r.Spec.ServiceAccountName = "admin" }, "Denied", signer.ReasonPolicyDenies, "runs as service account web"},
-		"another node":                       {func(r *request) { r.Spec.NodeName = "node-2" }, "Denied", signer.ReasonPolicyDenies, "runs on node node-1"},
+		"another pod's UID":                  {func(r *request) { r.Spec.PodUID = "uid-of-another" }, "Denied", issue.ReasonPolicyDenies, "was replaced"},
+		"a pod that is gone":                 {func(r *request) { r.Spec.PodName = "web-1" }, "Denied", issue.ReasonPolicyDenies, "is gone"},
+		"another service account":            {func(r *request) { r.Spec.ServiceAccountName = "admin" }, "Denied", issue.ReasonPolicyDenies, "runs as service account web"},
+		"another node":                       {func(r *request) { r.Spec.NodeName = "node-2" }, "Denied", issue.ReasonPolicyDenies, "runs on node node-1"},
 		"no pod":                             {func(r *request) { r.Spec.PodName = "" }, "Denied", csr.ReasonPodIdentity, "spec.podName"},
 		"no UID":                             {func(r *request) { r.Spec.PodUID = "" }, "Denied", csr.ReasonPodIdentity, "spec.podUID"},
 		"no node":                            {func(r *request) { r.Spec.NodeName = "" }, "Denied", csr.ReasonPodIdentity, "spec.nodeName"},
@@ -175,11 +176,11 @@ func TestVerdicts(t *testing.T) {
 		"an annotation that nobody knows":    {annotate("example.com/subject", "admin"), "Denied", annotations, "example.com/subject"},
 		"one of our prefix that is not one":  {annotate("certwright.dev/is-ca", "true"), "Denied", annotations, "certwright.dev/is-ca"},
 		"a megabyte of annotations":          {annotate(naming.AnnotationDNSNames, strings.Repeat("a.example.com,", 80_000)), "Denied", annotations, "bytes that are allowed"},
-		"another's name":                     {annotate(naming.AnnotationDNSNames, "db.shop.svc"), "Denied", signer.ReasonPolicyDenies, `"db.shop.svc" not allowed`},
-		"another's SPIFFE ID":                {annotate(naming.AnnotationURIs, "spiffe://cluster.local/ns/shop/sa/db"), "Denied", signer.ReasonPolicyDenies, "sa/db"},
-		"an address that is not the pod's":   {annotate(naming.AnnotationIPAddresses, "10.0.0.1"), "Denied", signer.ReasonPolicyDenies, "10.0.0.1"},
+		"another's name":                     {annotate(naming.AnnotationDNSNames, "db.shop.svc"), "Denied", issue.ReasonPolicyDenies, `"db.shop.svc" not allowed`},
+		"another's SPIFFE ID":                {annotate(naming.AnnotationURIs, "spiffe://cluster.local/ns/shop/sa/db"), "Denied", issue.ReasonPolicyDenies, "sa/db"},
+		"an address that is not the pod's":   {annotate(naming.AnnotationIPAddresses, "10.0.0.1"), "Denied", issue.ReasonPolicyDenies, "10.0.0.1"},
 		"a placeholder in place of a name":   {annotate(naming.AnnotationDNSNames, "{service}.{namespace}.svc"), "Denied", annotations, "certwright.dev/dns-names"},
-		"a usage that makes everything good": {annotate(naming.AnnotationUsages, "any"), "Denied", signer.ReasonPolicyDenies, "usages"},
+		"a usage that makes everything good": {annotate(naming.AnnotationUsages, "any"), "Denied", issue.ReasonPolicyDenies, "usages"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := asked(podKey, day, false)
@@ -205,14 +206,14 @@ func TestVerdictsByWhatIsAround(t *testing.T) {
 		trouble      error
 		kind, reason string
 	}{
-		"a pod that has finished": {func(o client.Object) { onPod(o, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }) }, nil, "Denied", signer.ReasonPolicyDenies},
+		"a pod that has finished": {func(o client.Object) { onPod(o, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }) }, nil, "Denied", issue.ReasonPolicyDenies},
 		"a policy that gives less than the Signer": {func(o client.Object) {
 			onPolicy(o, func(p *v1alpha1.CertificatePolicy) { p.Spec.Allow.URIs = nil })
-		}, nil, "Denied", signer.ReasonPolicyDenies},
+		}, nil, "Denied", issue.ReasonPolicyDenies},
 		"the Signer's limits": {func(o client.Object) {
 			onSigner(o, func(s *v1alpha1.Signer) { s.Spec.Limits.PermittedDNSDomains = []string{"example.com"} })
-		}, nil, "Failed", signer.ReasonLimitExceeded},
-		"a refusal by the backend": {nil, &signer.PermanentError{Err: errors.New("name constraints")}, "Failed", signer.ReasonBackendRefuse},
+		}, nil, "Failed", issue.ReasonLimitExceeded},
+		"a refusal by the backend": {nil, &signer.PermanentError{Err: errors.New("name constraints")}, "Failed", issue.ReasonBackendRefuse},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, V1, c.change, in(V1, asked(podKey, day, false)))
@@ -308,6 +309,7 @@ func TestAPodThatHasStartedKeepsItsCertificate(t *testing.T) {
 	for name, c := range map[string]struct {
 		change      func(client.Object)
 		annotations map[string]string
+		stub        []byte // in place of the one with the key
 		trouble     error
 		told        string
 	}{
@@ -323,6 +325,7 @@ func TestAPodThatHasStartedKeepsItsCertificate(t *testing.T) {
 			onSigner(o, func(s *v1alpha1.Signer) { s.Spec.Limits.Usages = s.Spec.Limits.Usages[:1] })
 		}, told: "SignerLimitExceeded"},
 		"a refusal by the backend": {trouble: &signer.PermanentError{Err: errors.New("name constraints")}, told: "BackendRefused"},
+		"what cannot be parsed":    {stub: []byte("a stub of next year"), told: "spec.stubPKCS10Request"},
 		"annotations":              {annotations: map[string]string{"example.com/a": "b"}, told: "InvalidUnverifiedUserAnnotations"},
 	} {
 		for state, status := range map[string]corev1.PodStatus{
@@ -333,6 +336,9 @@ func TestAPodThatHasStartedKeepsItsCertificate(t *testing.T) {
 			t.Run(name+", "+state, func(t *testing.T) {
 				r := asked(podKey, day, false)
 				r.Spec.UnverifiedUserAnnotations = c.annotations
+				if c.stub != nil {
+					r.Spec.StubPKCS10Request = c.stub
+				}
 				w := newWorld(t, V1, func(o client.Object) {
 					onPod(o, func(p *corev1.Pod) { status.PodIPs = p.Status.PodIPs; p.Status = status })
 					if c.change != nil {

@@ -11,33 +11,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/certwright/certwright/ability"
+	"github.com/certwright/certwright/ability/abilitytest"
 	"github.com/certwright/certwright/api/v1alpha1"
 )
 
-// served is what an API server serves, by group and version; nil is trouble.
-type served map[string][]string
-
-func (s served) ServerResourcesForGroupVersion(gv string) (*metav1.APIResourceList, error) {
-	names, ok := s[gv]
-	switch {
-	case !ok:
-		return nil, apierrors.NewNotFound(schema.GroupResource{}, gv)
-	case names == nil:
-		return nil, errors.New("the API server is away")
-	}
-	list := &metav1.APIResourceList{}
-	for _, n := range names {
-		list.APIResources = append(list.APIResources, metav1.APIResource{Name: n})
-	}
-	return list, nil
-}
+type served = abilitytest.Served
 
 func TestServed(t *testing.T) {
 	const v1, beta = "certificates.k8s.io/v1", "certificates.k8s.io/v1beta1"

@@ -18,7 +18,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/fair"
-	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/issue"
 )
 
 // SetupWithManager has the manager run the reconciler for every PodCertificateRequest that waits, and again when a Signer, a policy or the
@@ -28,7 +28,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("podcertificaterequests").
 		For(r.Version.object(), builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return waits(wide(o)) }))).
-		Watches(&v1alpha1.Signer{}, changed, builder.WithPredicates(signer.CanSignAnew())).
+		Watches(&v1alpha1.Signer{}, changed, builder.WithPredicates(issue.CanSignAnew())).
 		Watches(&v1alpha1.CertificatePolicy{}, changed, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&admissionregistrationv1.ValidatingAdmissionPolicy{}, changed, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}, changed, builder.WithPredicates(predicate.GenerationChangedPredicate{})).

@@ -6,7 +6,6 @@ package podcert
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/issue"
 )
 
 // refreshMargin is how far beginRefreshAt must lie from both ends of a certificate's life, by the rules of the API server.
@@ -40,15 +40,13 @@ func (r *Reconciler) write(ctx context.Context, object client.Object, status cer
 }
 
 // issue writes the certificate. The API server checks it by its own clock: what it does not take is signed anew later.
-func (r *Reconciler) issue(ctx context.Context, object client.Object, issued signer.Issuance, by string) (ctrl.Result, error) {
+func (r *Reconciler) issue(ctx context.Context, object client.Object, issued issue.Issued, by string) (ctrl.Result, error) {
 	leaf := issued.Chain[0]
 	notBefore, notAfter, refresh := metav1.NewTime(leaf.NotBefore), metav1.NewTime(leaf.NotAfter), metav1.NewTime(beginRefreshAt(leaf, issued.RenewAt))
 	status := certificatesv1.PodCertificateRequestStatus{
 		Conditions: r.condition(certificatesv1.PodCertificateRequestConditionTypeIssued, "Issued", fmt.Sprintf("Permitted by CertificatePolicy %q.", by)),
 		NotBefore:  &notBefore, NotAfter: &notAfter, BeginRefreshAt: &refresh,
-	}
-	for _, c := range issued.Chain {
-		status.CertificateChain += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+		CertificateChain: string(signer.EncodePEM(issued.Chain...)),
 	}
 	signerName, uid := wide(object).Spec.SignerName, object.GetUID()
 	err := r.write(ctx, object, status)

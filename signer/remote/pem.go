@@ -18,7 +18,7 @@ const (
 )
 
 // Chain parses the certificates in PEM that a server sends: one to ten, and no other blocks. Whether they form a chain is for
-// signer.Verify.
+// verify.Chain.
 func Chain(text []byte) ([]*x509.Certificate, error) {
 	if len(text) > maxChainBytes {
 		return nil, fmt.Errorf("the chain has %d bytes, allowed are %d", len(text), maxChainBytes)

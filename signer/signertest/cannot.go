@@ -30,7 +30,7 @@ type Cannot struct {
 	// CommonNameAlone is true if a request without any alternative name is refused (dnsNames).
 	CommonNameAlone bool
 	// OtherCommonNames is true if a common name must be one of the DNS names (commonName). Such a CA often leaves out the one that
-	// was asked for, or puts in one that was not, which signer.Verify allows.
+	// was asked for, or puts in one that was not, which verify.Chain allows.
 	OtherCommonNames bool
 	// Keys that are refused (key), by the names that Key has for them.
 	Keys []string

@@ -44,7 +44,7 @@ type Refusal struct {
 }
 
 // Faults breaks what passes between a backend and its server. Trouble must never end in a verdict on the request, nor take longer
-// than the context allows; whatever is tampered with must not get past signer.Verify; and after each fault the backend must work
+// than the context allows; whatever is tampered with must not get past verify.Chain; and after each fault the backend must work
 // again.
 func Faults(t *testing.T, start func(t *testing.T) Front) {
 	t.Helper()

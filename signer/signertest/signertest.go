@@ -23,6 +23,7 @@ import (
 
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/verify"
 )
 
 // Subject is a backend under test.
@@ -91,7 +92,7 @@ func (s Subject) issue(t *testing.T, req csr.Request) *x509.Certificate {
 	if err != nil {
 		t.Fatalf("Sign: %v", err)
 	}
-	if _, err := signer.Verify(chain, s.Anchors, req, s.Clock.Now()); err != nil {
+	if _, err := verify.Chain(chain, s.Anchors, req, s.Clock.Now()); err != nil {
 		t.Fatalf("the signer does not take the chain: %v", err)
 	}
 	s.checkChain(t, chain, req)

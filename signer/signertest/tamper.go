@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/certwright/certwright/csr"
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest/faultproxy"
+	"github.com/certwright/certwright/signer/verify"
 )
 
 // tampering is a chain that a server should not have sent.
@@ -69,7 +69,7 @@ func (f Front) testTampering(t *testing.T) {
 				if c.foreign {
 					anchors = f.Anchors
 				}
-				_, err = signer.Verify(got, anchors, req, f.Clock.Now())
+				_, err = verify.Chain(got, anchors, req, f.Clock.Now())
 			}
 			if (err == nil) != c.ok {
 				t.Errorf("the error is %v: is the chain good? %t", err, c.ok)

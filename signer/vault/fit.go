@@ -29,7 +29,7 @@ func (b *Backend) foresee(ctx context.Context, req csr.Request) error {
 }
 
 // fitLeaf is fit for what the CA that is known signed. Only the role's own answer to this request gives cause for a verdict: for
-// its key. What else does not fit is for signer.Verify to find.
+// its key. What else does not fit is for verify.Chain to find.
 func (b *Backend) fitLeaf(leaf *x509.Certificate, req csr.Request) error {
 	key, ok := req.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !key.Equal(leaf.PublicKey) {

@@ -12,8 +12,8 @@ import (
 
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest"
+	"github.com/certwright/certwright/signer/verify"
 )
 
 func anchorOf(t *testing.T, b world) *x509.Certificate {
@@ -52,10 +52,10 @@ func TestRestartedEmpty(t *testing.T) {
 	if after.Equal(before) {
 		t.Error("the trust anchor is that of the Vault before")
 	}
-	if _, err := signer.Verify(chain, []*x509.Certificate{before}, req, clock.Now()); err == nil {
+	if _, err := verify.Chain(chain, []*x509.Certificate{before}, req, clock.Now()); err == nil {
 		t.Error("a chain to the new root is taken for one to the root that is pinned")
 	}
-	if _, err := signer.Verify(chain, []*x509.Certificate{after}, req, clock.Now()); err != nil {
+	if _, err := verify.Chain(chain, []*x509.Certificate{after}, req, clock.Now()); err != nil {
 		t.Errorf("the chain does not lead to the new root: %v", err)
 	}
 }

@@ -168,6 +168,6 @@ func (a signAnswer) chain() ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain, _ := climb(leaf[0], above) // whether it leads anywhere is for signer.Verify to find
+	chain, _ := climb(leaf[0], above) // whether it leads anywhere is for verify.Chain to find
 	return chain, nil
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/certwright/certwright/ability"
 )
 
-// Way is how trust bundles reach the pods: a way in which trust bundles reach the pods.
+// Way is how trust bundles reach the pods.
 type Way string
 
-// The ways in which trust bundles reach the pods. Auto stands for the better one that all of the cluster can do.
+// The ways. Auto stands for the better one that all of the cluster can do.
 const (
 	Auto               Way = "auto"
 	ClusterTrustBundle Way = "clustertrustbundle"

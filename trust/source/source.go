@@ -27,7 +27,8 @@ type Set struct {
 	Anchors []*x509.Certificate
 	// Warnings name the sources that could not be read, and the certificates that were there already.
 	Warnings []string
-	// Lost is why anchors may be missing that an earlier process published: a source could not be read yet since the start.
+	// Lost is why anchors may be missing that an earlier process published: a source could not be read yet since the start, nor could what
+	// it may have given.
 	Lost error
 }
 
@@ -45,38 +46,45 @@ func NewBook(r client.Reader, namespace string) *Book {
 	return &Book{reader: r, namespace: namespace, gave: map[string]map[string][]*x509.Certificate{}}
 }
 
-// Read reads all additional sources of a Signer.
-func (b *Book) Read(ctx context.Context, object *v1alpha1.Signer) Set {
+// Read reads all additional sources of a Signer, whose backends have trust anchors of their own. A source that cannot be read, and could not
+// be since the start, is taken to have given what is published, of which published returns as much as it may have.
+func (b *Book) Read(ctx context.Context, object *v1alpha1.Signer, own []*x509.Certificate, published func(context.Context) ([]*x509.Certificate, error)) Set {
 	b.mu.Lock()
 	before, known := b.gave[object.Spec.SignerName]
 	b.mu.Unlock()
+	known = known || object.Status.TrustBundle == "" // then nobody published anything before
 	var set Set
-	now, seen := map[string][]*x509.Certificate{}, map[string]bool{}
+	now, seen := map[string][]*x509.Certificate{}, map[string]string{}
+	for _, c := range own {
+		seen[string(c.Raw)] = "a trust anchor of a backend"
+	}
 	for i := range object.Spec.TrustBundle.Additional {
 		s := &object.Spec.TrustBundle.Additional[i]
 		name := nameOf(s, i)
-		certs, err := b.read(ctx, s)
-		if err != nil {
-			certs = before[name]
-			set.Warnings = append(set.Warnings, fmt.Sprintf("%s cannot be read: %v (of before, %d certificates stay)", name, err, len(certs)))
-			if !known {
-				set.Lost = fmt.Errorf("%s cannot be read, and what it gave before this process began is not known: mend it, or take it out of spec.trustBundle.additional: %w", name, err)
+		certs, broken := b.read(ctx, s)
+		if broken != nil {
+			if certs = before[name]; !known {
+				var err error
+				if certs, err = published(ctx); err != nil {
+					set.Lost = fmt.Errorf("%s cannot be read (%w), and what it gave before this process began is not known: %w", name, broken, err)
+				}
 			}
+			set.Warnings = append(set.Warnings, fmt.Sprintf("%s cannot be read: %v (of before, %d certificates stay)", name, broken, len(certs)))
 		}
 		if certs != nil {
 			now[name] = certs
 		}
 		for _, c := range certs {
-			if seen[string(c.Raw)] {
-				set.Warnings = append(set.Warnings, fmt.Sprintf("%s: %s (serial number %d) is there more than once", name, c.Subject, c.SerialNumber))
-				continue
+			switch is := seen[string(c.Raw)]; {
+			case is == "":
+				seen[string(c.Raw)] = "there more than once"
+				set.Anchors = append(set.Anchors, c)
+			case broken == nil:
+				set.Warnings = append(set.Warnings, fmt.Sprintf("%s: %s (serial number %d) is %s", name, c.Subject, c.SerialNumber, is))
 			}
-			seen[string(c.Raw)] = true
-			set.Anchors = append(set.Anchors, c)
 		}
 	}
-	if set.Lost == nil || object.Status.TrustBundle == "" { // then nobody published anything before
-		set.Lost = nil
+	if set.Lost == nil {
 		b.mu.Lock()
 		b.gave[object.Spec.SignerName] = now
 		b.mu.Unlock()

@@ -4,12 +4,14 @@
 package source_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
@@ -62,6 +64,20 @@ func signer(sources ...v1alpha1.TrustSource) *v1alpha1.Signer {
 	return &v1alpha1.Signer{Spec: v1alpha1.SignerSpec{SignerName: "example.com/internal", TrustBundle: v1alpha1.TrustBundle{Additional: sources}}}
 }
 
+// parse returns certificates in PEM, one each.
+func parse(t *testing.T, texts ...string) (certs []*x509.Certificate) {
+	t.Helper()
+	for _, text := range texts {
+		block, _ := pem.Decode([]byte(text))
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs = append(certs, c)
+	}
+	return certs
+}
+
 // names are the common names of what was read.
 func names(set source.Set) string {
 	var all []string
@@ -97,7 +113,7 @@ func TestRead(t *testing.T) {
 		"a name that is no secret": {[]v1alpha1.TrustSource{secretRef("../tenant/theirs", "ca.crt")}, "", []string{"cannot be read"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set := source.NewBook(fake.NewClientBuilder().WithObjects(objects...).Build(), namespace).Read(t.Context(), signer(c.sources...))
+			set := source.NewBook(fake.NewClientBuilder().WithObjects(objects...).Build(), namespace).Read(t.Context(), signer(c.sources...), nil, nil)
 			if names(set) != c.want || set.Lost != nil || len(set.Warnings) != len(c.warnings) {
 				t.Fatalf("got %q, warnings %q, lost %v, want %q", names(set), set.Warnings, set.Lost, c.want)
 			}
@@ -145,12 +161,22 @@ func TestASourceThatBreaksGivesWhatItGave(t *testing.T) {
 		if step.what == "at first" {
 			s.Status.TrustBundle = ""
 		}
-		if set := book.Read(t.Context(), s); names(set) != step.want || len(set.Warnings) != step.warnings || set.Lost != nil {
+		if set := book.Read(t.Context(), s, nil, nil); names(set) != step.want || len(set.Warnings) != step.warnings || set.Lost != nil {
 			t.Errorf("%s: got %q, warnings %q, lost %v, want %q", step.what, names(set), set.Warnings, set.Lost, step.want)
 		}
 	}
 	book.Forget(s.Spec.SignerName)
-	if set := book.Read(t.Context(), s); set.Lost == nil {
-		t.Error("nothing is known any more, and nothing is lost")
+	away := errors.New("etcd is away")
+	if set := book.Read(t.Context(), s, nil, func(context.Context) ([]*x509.Certificate, error) { return nil, away }); !errors.Is(set.Lost, away) {
+		t.Errorf("nothing is known any more, and lost is %v", set.Lost)
+	}
+	// What is published is what it gave, from then on.
+	published := func(context.Context) ([]*x509.Certificate, error) { return parse(t, a, b), nil }
+	for range 2 {
+		set := book.Read(t.Context(), s, parse(t, b), published)
+		if names(set) != "A" || set.Lost != nil || len(set.Warnings) != 1 || !strings.Contains(set.Warnings[0], "2 certificates stay") {
+			t.Errorf("got %q, warnings %q, lost %v", names(set), set.Warnings, set.Lost)
+		}
+		published = nil
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/registry"
 )
 
 // signers checks Signers.
@@ -24,7 +25,7 @@ type signers struct {
 
 func (s signers) check(ctx context.Context, object *v1alpha1.Signer, created bool) (f findings) {
 	spec := field.NewPath("spec")
-	f.errors = fieldErrors(signer.Check(object, s.newBackend), spec)
+	f.errors = fieldErrors(registry.Check(object, s.newBackend), spec)
 	if created { // later the schema keeps it from changing
 		s.checkSignerName(ctx, object, &f)
 	}

@@ -15,7 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/status"
 	"github.com/certwright/certwright/trust"
 	"github.com/certwright/certwright/trust/distribution"
 	"github.com/certwright/certwright/trust/source"
@@ -65,7 +65,7 @@ func (d trustWay) during(ctx context.Context, run func(context.Context) error, o
 }
 
 // publisher returns what publishes trust bundles in this way, with what Signers add from the namespace.
-func (d trustWay) publisher(mgr ctrl.Manager, namespace string) (signer.Publisher, error) {
+func (d trustWay) publisher(mgr ctrl.Manager, namespace string) (status.Publisher, error) {
 	distributor, err := d.distributor(mgr, namespace)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ type options struct {
 	healthAddress  string
 	trustDomain    string
 	clusterDomain  string
+	namespace      string
 }
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
@@ -42,6 +43,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address that serves /healthz and /readyz")
 	flags.StringVar(&o.trustDomain, "trust-domain", "cluster.local", "SPIFFE trust domain, the value of {trustDomain} in policies")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster, the value of {clusterDomain} in policies")
+	flags.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "certwright-system"), "namespace that Certwright runs in (default: $POD_NAMESPACE)")
 }
 
 func (o *options) validate() error {
@@ -58,14 +60,12 @@ func (o *options) validate() error {
 type controllerOptions struct {
 	options
 	leaderElect bool
-	namespace   string
 	workers     int
 }
 
 func (o *controllerOptions) addFlags(flags *pflag.FlagSet) {
 	o.options.addFlags(flags)
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "let one replica at a time work")
-	flags.StringVar(&o.namespace, "namespace", envOr("POD_NAMESPACE", "certwright-system"), "namespace that Certwright runs in (default: $POD_NAMESPACE)")
 	flags.IntVar(&o.workers, "workers", cmp.Or(o.workers, 8), "requests worked on at the same time")
 }
 

@@ -22,7 +22,7 @@ import (
 
 	"github.com/certwright/certwright/ability"
 	"github.com/certwright/certwright/csr"
-	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/issue"
 	"github.com/certwright/certwright/signer/podcert"
 	"github.com/certwright/certwright/signer/podcert/naming"
 )
@@ -70,12 +70,12 @@ func named(name string) fields.Selector {
 	return fields.OneTermEqualSelector(metav1.ObjectNameField, name)
 }
 
-func (p servedPods) setup(mgr *controller, core *signer.Core, workers int) error {
+func (p servedPods) setup(mgr *controller, core *issue.Core, namespace string, workers int) error {
 	if p.version == "" {
 		mgr.GetLogger().Info("the API server serves no PodCertificateRequests")
 		return nil
 	}
-	return podcert.New(core, mgr.GetClient(), p.version, mgr.judge, mgr.teller).SetupWithManager(mgr, workers)
+	return podcert.New(core, mgr.GetClient(), p.version, namespace, mgr.judge, mgr.teller).SetupWithManager(mgr, workers)
 }
 
 // watch returns an error when the API server serves another version.

@@ -11,8 +11,11 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca"
+	"github.com/certwright/certwright/signer/issue"
+	signermetrics "github.com/certwright/certwright/signer/metrics"
+	"github.com/certwright/certwright/signer/registry"
+	"github.com/certwright/certwright/signer/status"
 )
 
 // signerWorkers is the default of --workers for the signer: many more than a backend gets calls at once, so that those that are slow do not
@@ -46,24 +49,24 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			if err := made.addSolver(cmd.Context(), mgr, solverAddress); err != nil {
 				return fmt.Errorf("setting up the solver of ACME challenges: %w", err)
 			}
-			m := signer.NewMetrics(metrics.Registry)
-			registry := signer.NewRegistry(mgr.GetClient(), made.make, clock.RealClock{}, m)
-			core := &signer.Core{Registry: registry, Metrics: m, Clock: clock.RealClock{}}
-			requests := &signer.Reconciler{Core: core, Client: mgr.GetClient(), Judge: mgr.judge, Teller: mgr.teller}
+			m := signermetrics.New(metrics.Registry)
+			signers := registry.New(mgr.GetClient(), made.make, clock.RealClock{}, m)
+			core := issue.NewCore(signers, m, clock.RealClock{})
+			requests := &issue.Reconciler{Core: core, Client: mgr.GetClient(), Judge: mgr.judge, Teller: mgr.teller}
 			if err := requests.SetupWithManager(mgr, o.workers); err != nil {
 				return fmt.Errorf("setting up the signer: %w", err)
 			}
-			if err := pods.setup(mgr, core, o.workers); err != nil {
+			if err := pods.setup(mgr, core, o.namespace, o.workers); err != nil {
 				return fmt.Errorf("setting up the signing for kubelets: %w", err)
 			}
 			publisher, err := detected.publisher(mgr, o.namespace)
 			if err != nil {
 				return err
 			}
-			status := &signer.StatusReconciler{
-				Client: mgr.GetClient(), Registry: registry, Publisher: publisher, Teller: mgr.teller, Metrics: m, Clock: clock.RealClock{},
+			looking := &status.Reconciler{
+				Client: mgr.GetClient(), Registry: signers, Publisher: publisher, Teller: mgr.teller, Metrics: m, Clock: clock.RealClock{},
 			}
-			if err := status.SetupWithManager(mgr); err != nil {
+			if err := looking.SetupWithManager(mgr); err != nil {
 				return fmt.Errorf("setting up the status of Signers: %w", err)
 			}
 			return detected.during(cmd.Context(), mgr.Start, pods.watch)

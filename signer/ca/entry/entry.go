@@ -101,14 +101,6 @@ func parseKey(block *pem.Block) (any, error) {
 	return nil, fmt.Errorf("a PEM block of type %q is no private key: it must be PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY", block.Type)
 }
 
-// EncodeCertificates returns an entry that holds the certificates.
-func EncodeCertificates(certs ...*x509.Certificate) (text []byte) {
-	for _, c := range certs {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	return text
-}
-
 // EncodeKey returns an entry that holds the private key.
 func EncodeKey(k crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k)

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/entry"
 	"github.com/certwright/certwright/signer/ca/rotation"
@@ -89,7 +90,7 @@ func (a *CA) encode() (data entry.Data, err error) {
 		entryRoot: a.Root, entryNext: a.Next, entryOld: a.Old, entryCross: a.cross, corev1.TLSCertKey: a.issuer,
 	} {
 		if cert != nil {
-			data[name] = entry.EncodeCertificates(cert)
+			data[name] = signer.EncodePEM(cert)
 		}
 	}
 	for name, key := range map[string]crypto.Signer{entryRootKey: a.rootKey, entryNextKey: a.nextKey, corev1.TLSPrivateKeyKey: a.key} {

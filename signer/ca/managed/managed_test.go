@@ -94,7 +94,7 @@ func TestSteps(t *testing.T) {
 				want(t, phase+", replaced", replaced, replaced.Root, nil, []*x509.Certificate{replaced.Root})
 				for name, text := range data {
 					for _, root := range []*x509.Certificate{old, root} {
-						if bytes.Contains(text, entry.EncodeCertificates(root)) {
+						if bytes.Contains(text, signer.EncodePEM(root)) {
 							t.Errorf("%s, replaced: %s holds a root of before", phase, name)
 						}
 					}

@@ -2,15 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package record is what Certwright writes down of the roots of a CA that an administrator brings: those that it has, those that it
-// will have, and those of which certificates may still be in use.
+// will have, and those of which certificates may still be in use; and while other roots are published, the CA of before, with its key, as
+// that signs on.
 package record
 
 import (
 	"crypto/x509"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/entry"
 	"github.com/certwright/certwright/signer/ca/rotation"
@@ -22,6 +25,9 @@ const (
 	entryNext    = "next-anchors.crt"
 	entryOld     = "old-anchors.crt"
 	entryState   = "rotation.json"
+	// The CA that signs while the next roots are published.
+	entryBefore    = "before.crt"
+	entryBeforeKey = "before.key"
 )
 
 // Record says what roots an administrator's CA had. It does not change once it is in use.
@@ -30,6 +36,9 @@ type Record struct {
 	State rotation.State
 	// Current are those of the CA that signs, Next those of the one that will, Old those of which certificates may still be in use.
 	Current, Next, Old []*x509.Certificate
+	// Before is the CA that signs while Next are published and Current is what everybody knows. It is nil in any other phase, and if nobody
+	// knew it when the phase began.
+	Before *authority.Authority
 }
 
 // Parse reads a record. Every error is a *signer.CheckError.
@@ -47,7 +56,29 @@ func Parse(data entry.Data) (r *Record, err error) {
 			return nil, err
 		}
 	}
+	if r.State.Phase == v1alpha1.RotationPublishing && entry.Has(data, entryBefore) {
+		if r.Before, err = parseBefore(data, r.Current); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
+}
+
+// parseBefore reads a CA whose certificates those verify who know the current roots.
+func parseBefore(data entry.Data, current []*x509.Certificate) (*authority.Authority, error) {
+	chain, err := entry.Certificates(data, entryBefore)
+	if err != nil {
+		return nil, err
+	}
+	key, err := entry.PrivateKey(data, entryBeforeKey)
+	if err != nil {
+		return nil, err
+	}
+	a, err := authority.New(chain, current, key)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", entryBefore, err)
+	}
+	return a, nil
 }
 
 func (r *Record) entries() map[string]*[]*x509.Certificate {
@@ -59,7 +90,13 @@ func (r *Record) Encode() (data entry.Data, err error) {
 	data = entry.Data{}
 	for name, certs := range r.entries() {
 		if len(*certs) > 0 {
-			data[name] = entry.EncodeCertificates(*certs...)
+			data[name] = signer.EncodePEM(*certs...)
+		}
+	}
+	if r.Before != nil {
+		data[entryBefore] = signer.EncodePEM(Union([]*x509.Certificate{r.Before.Cert}, r.Before.Issuers)...)
+		if data[entryBeforeKey], err = entry.EncodeKey(r.Before.Key); err != nil {
+			return nil, err
 		}
 	}
 	data[entryState], err = r.State.Encode()
@@ -76,15 +113,24 @@ func (r *Record) Raise(lifetime time.Duration) *Record {
 	return &next
 }
 
-// Take returns the record after a step of a CA with these anchors, after which the state is as given.
-func (r *Record) Take(step rotation.Step, state rotation.State, anchors []*x509.Certificate) *Record {
+// Forget returns the record in which the CA of before is not, as whoever brought it has taken it away.
+func (r *Record) Forget() *Record {
+	next := *r
+	next.Before = nil
+	return &next
+}
+
+// Take returns the record after a step of a CA with these anchors, after which the state is as given. Should it begin to publish them,
+// the CA of before is what signs until then; it may be nil.
+func (r *Record) Take(step rotation.Step, state rotation.State, anchors []*x509.Certificate, before *authority.Authority) *Record {
 	next := *r
 	next.State = state
 	switch step {
 	case rotation.Begin: // also in place of another one that has not come to its end
 		next.Next, next.Old = anchors, Union(Without(r.Next, anchors), r.Old)
+		next.Before = before
 	case rotation.Switch:
-		next.Current, next.Next = r.Next, nil
+		next.Current, next.Next, next.Before = r.Next, nil, nil
 		next.Old = Without(Union(r.Current, r.Old), r.Next)
 	case rotation.Finish:
 		next.Old = nil

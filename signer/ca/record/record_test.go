@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/entry"
 	"github.com/certwright/certwright/signer/ca/rotation"
 )
@@ -92,7 +94,7 @@ func TestTake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := read(c.before)
-			if got := text(before.Take(c.step, rotation.State{}, read(c.anchors).Current)); got != c.want {
+			if got := text(before.Take(c.step, rotation.State{}, read(c.anchors).Current, nil)); got != c.want {
 				t.Errorf("%s becomes %s, want %s", c.before, got, c.want)
 			}
 			if got := text(before); got != c.before {
@@ -142,7 +144,7 @@ func TestEncoding(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	whole := entry.EncodeCertificates(one)
+	whole := signer.EncodePEM(one)
 	for name, data := range map[string]entry.Data{
 		"nothing":             {},
 		"no current root":     {"next-anchors.crt": whole},
@@ -158,6 +160,87 @@ func TestParseRefuses(t *testing.T) {
 				t.Errorf("got %v, error %v", r, err)
 			}
 		})
+	}
+}
+
+// ca is an authority below a root of its own.
+func ca(t *testing.T, name string) *authority.Authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now, NotAfter: now.Add(time.Hour), BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := authority.New([]*x509.Certificate{cert}, nil, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// The CA of before is kept from when other roots are published until they sign, and at no other time.
+func TestBefore(t *testing.T) {
+	by, other := ca(t, "by"), ca(t, "other")
+	publishing := rotation.State{Phase: v1alpha1.RotationPublishing, Since: now}
+	begun := (&Record{Current: by.Anchors}).Take(rotation.Begin, publishing, other.Anchors, by)
+	data, err := begun.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := Parse(data)
+	if err != nil || read.Before == nil || !read.Before.Cert.Equal(by.Cert) || !by.Key.(*ecdsa.PrivateKey).Equal(read.Before.Key) {
+		t.Fatalf("it is read as %+v, error %v", read, err)
+	}
+	for name, kept := range map[string]*Record{
+		"raise": read.Raise(time.Hour), "seen": read.Take(rotation.Seen, publishing, other.Anchors, nil), "begin again": read.Take(rotation.Begin, publishing, []*x509.Certificate{one}, read.Before),
+	} {
+		if kept.Before != read.Before {
+			t.Errorf("%s: it is gone", name)
+		}
+	}
+	for name, gone := range map[string]*Record{
+		"switch": read.Take(rotation.Switch, rotation.State{}, other.Anchors, by), "finish": read.Take(rotation.Switch, rotation.State{}, other.Anchors, by).Take(rotation.Finish, rotation.State{}, other.Anchors, by),
+		"replace": read.Take(rotation.Replace, rotation.State{}, other.Anchors, by), "adopt": read.Adopt(now, 1, by.Anchors), "forget": read.Forget(),
+	} {
+		data, err := gone.Encode()
+		if err != nil || gone.Before != nil || entry.Has(data, entryBefore) || entry.Has(data, entryBeforeKey) {
+			t.Errorf("%s: it is still there, error %v", name, err)
+		}
+	}
+	if read.Before == nil {
+		t.Error("what it was before changed")
+	}
+	otherKey, err := entry.EncodeKey(other.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(entry.Data)
+		reason string
+	}{
+		"no key":             {func(d entry.Data) { delete(d, entryBeforeKey) }, "SecretIncomplete"},
+		"another's key":      {func(d entry.Data) { d[entryBeforeKey] = otherKey }, "KeyMismatch"},
+		"another CA":         {func(d entry.Data) { d[entryBefore], d[entryBeforeKey] = signer.EncodePEM(other.Cert), otherKey }, "NoTrustAnchor"},
+		"garbage":            {func(d entry.Data) { d[entryBefore] = []byte("garbage") }, "CertificateInvalid"},
+		"garbage for a key":  {func(d entry.Data) { d[entryBeforeKey] = []byte("garbage") }, "KeyInvalid"},
+		"a key in its place": {func(d entry.Data) { d[entryBefore] = otherKey }, "CertificateInvalid"},
+	} {
+		bad := maps.Clone(data)
+		c.change(bad)
+		var check *signer.CheckError
+		if r, err := Parse(bad); r != nil || !errors.As(err, &check) || check.Reason != c.reason {
+			t.Errorf("%s: got %v, error %v, want one of reason %s", name, r, err, c.reason)
+		}
 	}
 }
 

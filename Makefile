@@ -9,7 +9,7 @@ export CERTWRIGHT_KUBERNETES := $(KUBERNETES)
 export CERTWRIGHT_KUBELET := $(KUBELET)
 
 # Go modules beside the main one that have tests, so that what they depend on stays out of it.
-MODULES := cmd/certwright-dns cmd/certwright-kms hack/cluster hack/images
+MODULES := cmd/certwright-dns cmd/certwright-kms hack/alerts hack/cluster hack/images
 
 .DEFAULT_GOAL := help
 
@@ -47,7 +47,7 @@ e2e-images: images packages bin/servers bin/sample-signer bin/spiffe-app bin/go-
 	bin/images-tool --out bin/images $(foreach s,vaultd pebble traefik,$(s)=certwright/e2e-$(s):dev:bin/servers/$(s))
 	bin/images-tool --out bin/images sample-signer=certwright/sample-signer:dev:bin/sample-signer spiffe-app=certwright/e2e-spiffe-app:dev:bin/spiffe-app \
 	  go-app=certwright/e2e-go:dev:bin/go-app
-	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named \
+	bin/images-tool --out bin/images --libraries named=certwright/e2e-named:dev:/usr/sbin/named copyable=certwright/e2e-copyable:dev:bin/demo \
 	  certwright-kms=certwright/certwright-kms:dev:bin/certwright-kms,$(SOFTHSM) softhsm-ca=certwright/e2e-softhsm-ca:dev:bin/servers/softhsm-ca,$(SOFTHSM)
 	hack/images/debian/roots.sh
 	bin/images-tool --out bin/images --libraries --root bin/debian/nginx nginx=certwright/e2e-nginx:dev:/usr/sbin/nginx

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,7 +37,7 @@ func TestThreatModelNamesRealTests(t *testing.T) {
 
 var (
 	function = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9_]+)\(`)
-	link     = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	link     = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
 )
 
 // testsOf returns the tests below a folder, as "folder.TestName".
@@ -59,25 +60,49 @@ func testsOf(t *testing.T, root string) map[string]bool {
 	return tests
 }
 
-// TestLinksLeadSomewhere follows the links from guide to guide and to files of the repository.
+// TestLinksLeadSomewhere follows the links from guide to guide, to their headings, and to files of the repository.
 func TestLinksLeadSomewhere(t *testing.T) {
-	guides, err := filepath.Glob("*.md")
-	if err != nil || len(guides) == 0 {
-		t.Fatalf("no guides: %v", err)
-	}
-	decisions, err := filepath.Glob("adr/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, guide := range append(append(guides, decisions...), "../README.md") {
-		text, err := os.ReadFile(guide)
-		if err != nil {
-			t.Fatal(err)
+	guides := []string{"../README.md"}
+	for _, pattern := range []string{"*.md", "adr/*.md", "backends/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no guides found by %s: %v", pattern, err)
 		}
-		for _, to := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(guide), to[1])); err != nil {
+		guides = append(guides, found...)
+	}
+	for _, guide := range guides {
+		for _, to := range link.FindAllStringSubmatch(read(t, guide), -1) {
+			target := filepath.Join(filepath.Dir(guide), to[1])
+			if to[1] == "" {
+				target = guide
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s: the link to %s leads nowhere", guide, to[1])
+			} else if to[2] != "" && !slices.Contains(headings(read(t, target)), to[2]) {
+				t.Errorf("%s: %s has no heading #%s", guide, target, to[2])
 			}
 		}
 	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+var (
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	spoken  = regexp.MustCompile(`[^a-z0-9 _-]`)
+)
+
+// headings are what the headings of a page are called in links.
+func headings(text string) (all []string) {
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		all = append(all, strings.ReplaceAll(spoken.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+	}
+	return all
 }

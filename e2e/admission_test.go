@@ -46,7 +46,7 @@ func (s *story) almightyComponent(name string) user {
 func TestAdmissionPoliciesFitTheKindsThatTheySee(t *testing.T) {
 	t.Parallel()
 	s := tell(t)
-	for _, name := range []string{"kubernetes-signers", "request-size", "request-metadata", "request-writes", "request-review", "pods", "signer-writes", "signer-routes", "webhook-writes", "pod-certificate-requests", "events"} {
+	for _, name := range []string{"kubernetes-signers", "request-size", "request-metadata", "request-writes", "request-review", "pods", "signer-writes", "signer-routes", "webhook-writes", "pod-certificate-requests", "events", "trust-configmaps"} {
 		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		policy.Name = "certwright-" + name
 		s.until("the API server to check "+policy.Name, soon, func(ctx context.Context) error {

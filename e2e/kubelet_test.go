@@ -60,7 +60,11 @@ func TestTheKubeletDelivers(t *testing.T) {
 		s.Errorf("the pod has certificate %s, and %x was issued", l.Certificate.Serial, leaf.SerialNumber)
 	}
 	s.objectsHoldNoKey("a pod", &corev1.PodList{Items: []corev1.Pod{*pod}})
+	node := pod.Spec.NodeName
 	s.deleteAtOnce(pod)
+	if s.kubeletMinor(node) < 36 {
+		return // they name the owner of a request in a way that Kubernetes does not know, and it lives for 15 minutes
+	}
 	s.until("nothing to be left of the pod", soon, func(ctx context.Context) error {
 		left, err := s.podRequests(ctx, pod)
 		if err == nil && len(left) > 0 {

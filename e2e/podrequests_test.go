@@ -18,6 +18,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,29 +28,33 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 )
 
-// podRequest is a PodCertificateRequest, in the version that the cluster prefers.
+// podRequest is a PodCertificateRequest, in the version that shows all of it.
 type podRequest struct{ *unstructured.Unstructured }
 
 var podRequestKind = schema.GroupKind{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}
 
-// newPodRequest returns an empty one.
+// newPodRequest returns an empty one: in v1beta1 where that is served, as v1 lacks the key of a kubelet of 1.35.
 func (s *story) newPodRequest() podRequest {
 	s.Helper()
-	mapping, err := admin.RESTMapper().RESTMapping(podRequestKind)
+	mapping, err := admin.RESTMapper().RESTMapping(podRequestKind, "v1beta1", "v1")
 	s.must(err, "looking for the kind PodCertificateRequest")
 	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(mapping.GroupVersionKind)
 	return podRequest{o}
 }
 
-// kubeletsByDefault says whether pods that leave it open get their certificate from the kubelet: where the kind is v1 and all kubelets ask
-// for that, those of 1.37 and newer.
+// kubeletsByDefault says whether pods that leave it open get their certificate from the kubelet: where v1 is served and all kubelets ask in
+// it, as those of 1.37 and newer do.
 func (s *story) kubeletsByDefault() bool {
 	s.Helper()
+	_, err := admin.RESTMapper().RESTMapping(podRequestKind, "v1")
+	if meta.IsNoMatchError(err) {
+		return false
+	}
+	s.must(err, "looking for the kind PodCertificateRequest")
 	var nodes corev1.NodeList
 	s.must(admin.List(s.ctx, &nodes), "listing nodes")
-	old := func(n corev1.Node) bool { return s.kubeletMinor(n.Name) < 37 }
-	return s.newPodRequest().GroupVersionKind().Version == "v1" && !slices.ContainsFunc(nodes.Items, old)
+	return !slices.ContainsFunc(nodes.Items, func(n corev1.Node) bool { return s.kubeletMinor(n.Name) < 37 })
 }
 
 // forKubelets has a Signer sign for kubelets.

@@ -80,6 +80,7 @@ func TestAPodKeepsItsCertificateWhileTheBackendIsDown(t *testing.T) {
 	s.caSecret(ca)
 	s.signerIs(o, metav1.ConditionTrue, "Ready")
 	s.podRequestIs(third, "Issued", "Issued")
+	s.askedKey(pod, third)
 	leaf, err := third.leaf()
 	s.must(err, "reading the certificate")
 	s.until("the pod to have the new certificate", starting, func(ctx context.Context) error {

@@ -25,6 +25,7 @@ func TestPodsAreToldOfNewFiles(t *testing.T) {
 		"reload-url", "http://localhost:8080/reload", "reload-command", `["/reload/demo", "look"]`, "reload-volume", "programs"),
 		"app", demo("app", 1000, "hear", "--listen", "127.0.0.1:8080"))
 	bring := demo("bring", 1000, "copy", "/programs/demo")
+	bring.Image = "certwright/e2e-copyable:dev" // the programs of other images cannot be read
 	bring.VolumeMounts = []corev1.VolumeMount{{Name: "programs", MountPath: "/programs"}}
 	pod.Spec.InitContainers = []corev1.Container{bring}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "programs", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}

@@ -54,12 +54,14 @@ func TestAFleetOfPodsLosesNoHandshake(t *testing.T) {
 	f := s.newFleet(fleetSize, text)
 	f.stage("the fleet sets out", func() {})
 
+	f.stage("the webhook restarts", func() {
+		t.Run("RestartOfTheWebhookRefusesNoPod", restartOfTheWebhookRefusesNoPod)
+	})
 	f.stage("another intermediate, half the agents renew, kubelet restarts", func() { f.intermediate(o) })
 	var both []string
 	f.stage("a new root is published; one pod trusts it at once", func() { both = f.publish(o, b, old) })
-	f.stage("approver, signer and webhook restart", func() {
+	f.stage("approver and signer restart", func() {
 		t.Run("RestartsLoseNoRequest", restartsLoseNoRequest)
-		t.Run("RestartOfTheWebhookRefusesNoPod", restartOfTheWebhookRefusesNoPod)
 	})
 	f.stage("the API server restarts", func() { s.restartKubernetes("kube-apiserver") })
 	f.stage("the new root signs; one pod does not know it yet", func() { f.sign(o, both, old) })

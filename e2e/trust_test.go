@@ -13,7 +13,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
@@ -204,4 +206,44 @@ func TestTrustConfigMapsFollowWithinASecond(t *testing.T) {
 	if slices.Min(made) > time.Second || slices.Min(restored) > time.Second {
 		s.Errorf("it takes at least %s and %s, want a second at the most", slices.Min(made), slices.Min(restored))
 	}
+}
+
+// Nobody but the signer says whom the pods of a namespace trust, and no one of those who may write ConfigMaps there.
+func TestNobodyButTheSignerWritesTrustConfigMaps(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	s.signer(func(spec *v1alpha1.SignerSpec) {
+		spec.TrustBundle.ConfigMap = &v1alpha1.TrustConfigMaps{
+			NamespaceSelector: metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}},
+		}
+	})
+	b := configMapBundle{&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: v1alpha1.TrustConfigMap}}, v1alpha1.TrustConfigMapKey(s.signerName)}
+	s.publishedAnchors(b)
+	s.makeServiceAccounts("app")
+	s.grant(rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: s.namespace, Name: "app"},
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"create", "update", "patch", "delete"}})
+	app := s.serviceAccount(s.namespace, "app")
+	s.until("the rights of app", soon, func(ctx context.Context) error {
+		return app.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "other"}}, client.DryRunAll)
+	})
+
+	const policy = "certwright-trust-configmaps"
+	change := func(change func(*corev1.ConfigMap)) error {
+		changed := b.DeepCopy()
+		change(changed)
+		return app.Patch(s.ctx, changed, client.MergeFrom(b.ConfigMap), client.DryRunAll)
+	}
+	again := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: b.Namespace, Name: b.Name}, Data: b.Data}
+	s.refusedBy(policy, app.Create(s.ctx, again, client.DryRunAll), "creating it", app.name, "spec.trustBundle.additional")
+	for doing, c := range map[string]func(*corev1.ConfigMap){
+		"having another CA trusted":  func(o *corev1.ConfigMap) { o.Data[b.key] = string(s.newCA(nil).crt) },
+		"having one trusted besides": func(o *corev1.ConfigMap) { o.Data["other.crt"] = string(s.newCA(nil).crt) },
+		"having nobody trusted":      func(o *corev1.ConfigMap) { o.Data = nil },
+		"changing its labels":        func(o *corev1.ConfigMap) { o.Labels = map[string]string{"a": "b"} },
+		"keeping it as it is":        func(o *corev1.ConfigMap) { o.Immutable = ptr.To(true) },
+	} {
+		s.refusedBy(policy, change(c), doing, app.name, "the signer writes it")
+	}
+	s.must(change(func(o *corev1.ConfigMap) { o.Annotations = map[string]string{"a": "b"} }), "writing an annotation")
+	s.must(app.Delete(s.ctx, again, client.DryRunAll), "deleting it")
 }

@@ -11,7 +11,9 @@ that runs real pods, and DNS. It needs Linux, root and Go; no container engine, 
 If you have a cluster already, such as kind, you don't need this: set KUBECONFIG to it.
 
 Usage:
-  cluster up [--kubernetes 1.37|1.36]   bring the cluster up; when it is up already, say so
+  cluster up [--kubernetes 1.37|1.36] [--kubelet 1.37|1.36|1.35]
+                                        bring the cluster up; when it is up already, say so. The kubelet is of the same release
+                                        unless another one is given; Kubernetes supports older ones, not newer ones
   cluster down                          take it away, with all that it left on the machine
   cluster status                        say what runs; fails unless the cluster is healthy
   cluster restart COMPONENT...          end components and start them again; with --kubelet-clock FILE, the kubelet's clock for
@@ -42,10 +44,11 @@ The cluster:
   - An image that is loaded as certwright/certwright:dev is found by pods as certwright/certwright:dev and as
     docker.io/certwright/certwright:dev. Use imagePullPolicy IfNotPresent or Never.
   - RBAC, the node authorizer, NodeRestriction, Pod Security admission and ValidatingAdmissionPolicies are on, and so are
-    ClusterTrustBundles and PodCertificateRequests: v1 in 1.37, v1beta1 in 1.36. The kubernetes.io signers work.
+    ClusterTrustBundles and PodCertificateRequests: v1 in 1.37, v1beta1 in 1.36 and with older kubelets. The kubernetes.io signers work.
 
 Environment:
   CERTWRIGHT_KUBERNETES    the release of Kubernetes, when --kubernetes is not given
+  CERTWRIGHT_KUBELET       the release of the kubelet, when --kubelet is not given
   CERTWRIGHT_CLUSTER_DIR   another folder for the cluster than /var/lib/certwright-cluster
   XDG_CACHE_HOME           another folder for built programs than ~/.cache
 `

@@ -51,7 +51,7 @@ func run(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(os.Stderr)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, help) }
-	release := new(string)
+	release, kubelet := new(string), new(string)
 	follow := new(bool)
 	clock := new(string)
 	switch command {
@@ -59,6 +59,7 @@ func run(ctx context.Context, arguments []string) error {
 		flags.StringVar(clock, "kubelet-clock", "", "")
 	case "up", "build":
 		flags.StringVar(release, "kubernetes", valueOr(os.Getenv("CERTWRIGHT_KUBERNETES"), defaultRelease), "")
+		flags.StringVar(kubelet, "kubelet", os.Getenv("CERTWRIGHT_KUBELET"), "")
 	case "logs":
 		flags.BoolVar(follow, "follow", false, "")
 		flags.BoolVar(follow, "f", false, "")
@@ -78,9 +79,9 @@ func run(ctx context.Context, arguments []string) error {
 	}
 	switch command {
 	case "up":
-		return c.Up(ctx, *release)
+		return c.Up(ctx, cluster.NewVersion(*release, *kubelet))
 	case "build":
-		return c.Build(ctx, *release)
+		return c.Build(ctx, cluster.NewVersion(*release, *kubelet))
 	case "down":
 		return c.Down(ctx)
 	case "restart":

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes bin/debian/nginx and bin/debian/postgres: root file systems for the images of the end-to-end tests, out of Debian's packages. The
-# packages are unpacked and not installed, so that no service of theirs starts on this machine.
+# Makes bin/debian/{nginx,postgres,node,java}: root file systems for the images of the end-to-end tests, out of Debian's packages. The
+# packages are unpacked and not installed, so that no service of theirs starts on this machine, and no program of theirs takes the place
+# of another one.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 out=$PWD/bin/debian
@@ -26,7 +27,7 @@ user() {
 }
 
 if [ ! "$out/done" -nt "$0" ] || [ "$here/postgres-entrypoint" -nt "$out/done" ]; then
-  echo "unpacking nginx and PostgreSQL"
+  echo "unpacking nginx, PostgreSQL, Node.js and Java"
   root nginx nginx nginx-common
   # The numbers are those of the images that most people use.
   user nginx nginx 101
@@ -36,5 +37,17 @@ if [ ! "$out/done" -nt "$0" ] || [ "$here/postgres-entrypoint" -nt "$out/done" ]
   # What a just-in-time compiler needs, which is larger than all the rest.
   rm -rf "$out"/postgres/usr/lib/postgresql/15/lib/{bitcode,llvmjit*}
   install -D -m 0755 "$here/postgres-entrypoint" "$out/postgres/usr/local/bin/docker-entrypoint.sh"
+
+  # Debian's own Node.js, also where another one is installed; what it is linked with is unpacked rather than installed, but for what
+  # PostgreSQL needs as well.
+  root node {nodejs,libnode108}/"$(. /etc/os-release && echo "$VERSION_CODENAME")" node-acorn node-cjs-module-lexer node-undici \
+    libuv1 libc-ares2 libnghttp2-14 libbrotli1
+  rm -rf "$out"/node/usr/share/systemtap
+  user node node 1000
+
+  # The compiler is in it, so that Java runs a source file.
+  root java openjdk-17-jre-headless
+  user java java 1000
+  rm -rf "$out"/java/usr/lib/debug "$out"/java/usr/lib/jvm/*/{legal,man,docs} "$out"/java/usr/lib/jvm/*/lib/{ct.sym,server/classes_nocoops.jsa}
   touch "$out/done"
 fi

@@ -13,6 +13,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -60,9 +62,14 @@ func Build(spec Spec) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	return build(spec, contents)
+}
+
+// build makes an image of a layer's archive.
+func build(spec Spec, contents []byte) (v1.Image, error) {
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(contents)), nil
-	}, tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithMediaType(types.DockerLayer))
+	}, tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithMediaType(types.DockerLayer), tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, fmt.Errorf("making the layer of %s: %w", spec.Reference, err)
 	}
@@ -78,23 +85,35 @@ func Build(spec Spec) (v1.Image, error) {
 	config.OS = "linux"
 	config.Architecture = runtime.GOARCH
 	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
-	config.Config = v1.Config{
-		User:       User,
-		Entrypoint: []string{"/" + spec.place(spec.Programs[0])},
-		Env:        []string{"PATH=" + spec.path()},
-		WorkingDir: "/",
-	}
+	config.Config = spec.config()
 	return mutate.ConfigFile(img, config)
 }
 
+// config says how a container of the image runs.
+func (s Spec) config() v1.Config {
+	return v1.Config{
+		User:       User,
+		Entrypoint: []string{"/" + s.place(s.Programs[0])},
+		Env:        []string{"PATH=" + s.path()},
+		WorkingDir: "/",
+	}
+}
+
 // Write builds the image of spec and writes it to path, in the format of "docker save", which "ctr images import" and
-// "kind load image-archive" read.
+// "kind load image-archive" read. A file that holds that image already is left as it is: to compress a layer takes longest.
 func Write(spec Spec, path string) error {
 	ref, err := parseReference(spec.Reference)
 	if err != nil {
 		return err
 	}
-	img, err := Build(spec)
+	contents, err := archive(spec)
+	if err != nil {
+		return err
+	}
+	if holds(path, ref, spec.config(), contents) {
+		return nil
+	}
+	img, err := build(spec, contents)
 	if err != nil {
 		return err
 	}
@@ -104,6 +123,20 @@ func Write(spec Spec, path string) error {
 		return errors.Join(fmt.Errorf("writing image %s: %w", spec.Reference, err), os.Remove(temporary))
 	}
 	return os.Rename(temporary, path)
+}
+
+// holds says whether the file is of the image that would be written to it.
+func holds(path string, ref name.Tag, want v1.Config, contents []byte) bool {
+	img, err := tarball.ImageFromPath(path, &ref)
+	if err != nil {
+		return false
+	}
+	config, err := img.ConfigFile()
+	if err != nil || config.Architecture != runtime.GOARCH || !reflect.DeepEqual(config.Config, want) {
+		return false
+	}
+	layer := v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", sha256.Sum256(contents))}
+	return slices.Equal(config.RootFS.DiffIDs, []v1.Hash{layer})
 }
 
 // parseReference wants the tag spelled out: a kubelet always asks a registry for images with the tag latest.

@@ -112,6 +112,62 @@ func names(t *testing.T, r io.Reader, mode int64) []string {
 	}
 }
 
+// size returns that of a file.
+func size(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// An image is written when something in it is new, or when what is there is no image; else its file stays.
+func TestWriteOnlyWhatIsNew(t *testing.T) {
+	first, second := compile(t, "first"), compile(t, "second")
+	path := filepath.Join(t.TempDir(), "image.tar")
+	written := func(reference string, programs ...string) bool {
+		t.Helper()
+		before, err := os.Stat(path)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if err := Write(Spec{Reference: reference, Programs: programs}, path); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return before == nil || !os.SameFile(before, after)
+	}
+	for _, step := range []struct {
+		what      string
+		change    func() error
+		reference string
+		programs  []string
+		want      bool
+	}{
+		{"the first time", nil, "certwright/demo:dev", []string{first, second}, true},
+		{"again", nil, "certwright/demo:dev", []string{first, second}, false},
+		{"another name", nil, "certwright/demo:new", []string{first, second}, true},
+		{"another entrypoint", nil, "certwright/demo:new", []string{second, first}, true},
+		{"a program less", nil, "certwright/demo:new", []string{second}, true},
+		{"the program as it was, built anew", func() error { return os.Rename(compile(t, "second"), second) }, "certwright/demo:new", []string{second}, false},
+		{"a program that has changed", func() error { return os.Truncate(second, size(t, second)+1) }, "certwright/demo:new", []string{second}, true},
+		{"half an image", func() error { return os.Truncate(path, 100) }, "certwright/demo:new", []string{second}, true},
+	} {
+		if step.change != nil {
+			if err := step.change(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := written(step.reference, step.programs...); got != step.want {
+			t.Errorf("%s: written: %t, want %t", step.what, got, step.want)
+		}
+	}
+}
+
 func TestWriteRefuses(t *testing.T) {
 	program := compile(t, "program")
 	script := filepath.Join(t.TempDir(), "script")

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // loaderFolders are where a program's loader looks for shared libraries, by itself and on Debian.
@@ -21,15 +22,15 @@ var loaderFolders = []string{"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/lib/*
 func libraries(root string, programs []string) ([]string, error) {
 	found, below := map[string]bool{}, map[string]bool{}
 	for queue := slices.Clone(programs); len(queue) > 0; queue = queue[1:] {
-		loader, needed, err := needs(queue[0])
+		needs, err := read(queue[0])
 		if err != nil {
 			return nil, fmt.Errorf("reading what %s needs: %w", queue[0], err)
 		}
-		if loader != "" {
-			found[loader] = true
+		if needs.loader != "" {
+			found[needs.loader] = true
 		}
-		for _, library := range needed {
-			if path, err := find(root, library); root != "" && err == nil {
+		for _, library := range needs.libraries {
+			if path, ok := findBelow(root, library, needs.folders); ok {
 				if !below[path] {
 					below[path] = true
 					queue = append(queue, path)
@@ -54,27 +55,65 @@ func libraries(root string, programs []string) ([]string, error) {
 	return paths, nil
 }
 
-// needs reads the loader that a program asks for, if any, and the names of the libraries that it is linked with.
-func needs(path string) (loader string, libraries []string, err error) {
+// needs is what a program or a library asks the machine for.
+type needs struct {
+	// loader is the path of the program that loads it, if it asks for one.
+	loader string
+	// libraries are the names of those that it is linked with.
+	libraries []string
+	// folders are where it says that they are, relative to its own (DT_RPATH and DT_RUNPATH with $ORIGIN, see ld.so(8)).
+	folders []string
+}
+
+// read reads what a program or a library needs.
+func read(path string) (n needs, err error) {
 	file, err := elf.Open(path)
 	if err != nil {
-		return "", nil, err
+		return needs{}, err
 	}
 	defer file.Close()
 	for _, header := range file.Progs {
 		if header.Type == elf.PT_INTERP {
 			text, err := io.ReadAll(header.Open())
 			if err != nil {
-				return "", nil, err
+				return needs{}, err
 			}
-			loader = string(text[:max(0, len(text)-1)]) // it ends with a zero byte
+			n.loader = string(text[:max(0, len(text)-1)]) // it ends with a zero byte
 		}
 	}
-	libraries, err = file.DynString(elf.DT_NEEDED)
-	if errors.Is(err, elf.ErrNoSymbols) {
-		err = nil
+	for _, tag := range []elf.DynTag{elf.DT_NEEDED, elf.DT_RPATH, elf.DT_RUNPATH} {
+		texts, err := file.DynString(tag)
+		if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+			return needs{}, err
+		}
+		if tag == elf.DT_NEEDED {
+			n.libraries = texts
+			continue
+		}
+		for _, text := range texts {
+			for _, folder := range filepath.SplitList(text) {
+				if beside, ok := strings.CutPrefix(folder, "$ORIGIN"); ok {
+					n.folders = append(n.folders, filepath.Join(filepath.Dir(path), beside))
+				}
+			}
+		}
 	}
-	return loader, libraries, err
+	return n, nil
+}
+
+// findBelow returns where a library is below root, if there is one: in the folders that who needs it names, or where the loader looks.
+func findBelow(root, library string, folders []string) (string, bool) {
+	if root == "" {
+		return "", false
+	}
+	for _, folder := range folders {
+		path := filepath.Join(folder, library)
+		if _, err := os.Stat(path); err == nil {
+			return path, true
+		}
+	}
+	path, err := find(root, library)
+	return path, err == nil
 }
 
 // find returns where a library is below root; an empty root is that of the machine.

@@ -81,6 +81,42 @@ func TestLibraryThatIsNotThere(t *testing.T) {
 	}
 }
 
+// TestLibraryBesideItsProgram: a program may say where its libraries are, as seen from its own folder. They are below the root, and none of
+// the machine's.
+func TestLibraryBesideItsProgram(t *testing.T) {
+	root := t.TempDir()
+	build := func(source string, args ...string) {
+		t.Helper()
+		cc := exec.CommandContext(t.Context(), "cc", append(args, "-x", "c", "-")...)
+		cc.Dir, cc.Stdin = root, strings.NewReader(source)
+		if out, err := cc.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for _, folder := range []string{"opt/bin", "opt/lib/deeper"} {
+		if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const deep, beside, main = "int deep(void) { return 7; }", "int deep(void); int beside(void) { return deep(); }", "int beside(void); int main(void) { return beside(); }"
+	build(deep, "-shared", "-fPIC", "-o", "opt/lib/deeper/libdeep.so")
+	build(beside, "-shared", "-fPIC", "-o", "opt/lib/libbeside.so", "-Wl,-rpath,$ORIGIN/deeper", "-Lopt/lib/deeper", "-Wl,--no-as-needed", "-ldeep")
+	build(main, "-o", "opt/bin/program", "-Wl,-rpath,$ORIGIN:$ORIGIN/../lib", "-Lopt/lib", "-Wl,--no-as-needed,--allow-shlib-undefined", "-lbeside")
+	paths, err := libraries(root, []string{filepath.Join(root, "opt/bin/program")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(paths, func(path string) bool { return strings.Contains(path, "libc.so") }) {
+		t.Errorf("the machine's libraries are %q, want its libc among them", paths)
+	}
+	if err := os.Remove(filepath.Join(root, "opt/lib/deeper/libdeep.so")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := libraries(root, []string{filepath.Join(root, "opt/bin/program")}); err == nil || !strings.Contains(err.Error(), "libdeep.so is in none of") {
+		t.Errorf("without a library that a library needs: %v", err)
+	}
+}
+
 // TestLibraryThatIsLoadedByItsPath: a library among the programs is found where it was.
 func TestLibraryThatIsLoadedByItsPath(t *testing.T) {
 	crypto, err := find("", "libcrypto.so.3")

@@ -111,27 +111,29 @@ func TestBuildLeavesNothingHalfDone(t *testing.T) {
 	}
 }
 
-func TestKubernetes(t *testing.T) {
+// modules returns the folder of the modules that are here.
+func modules(t *testing.T) string {
+	t.Helper()
 	sources, err := Sources(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	releases, err := Releases(sources)
-	if err != nil || strings.Join(releases, " ") != "1.37 1.36" {
-		t.Errorf("releases: %v, %v", releases, err)
-	}
-	for _, release := range releases {
+	return sources
+}
+
+func TestKubernetes(t *testing.T) {
+	sources := modules(t)
+	for _, release := range []string{"1.37", "1.36"} {
 		module, err := Kubernetes(sources, release)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if len(module.Programs) != 7 || module.Programs[0].Name != "etcd" {
+			t.Errorf("%s has the programs %v", module.Name, module.Programs)
+		}
 		version := module.Programs[len(module.Programs)-1].Version
 		if !strings.HasPrefix(version, release+".") {
 			t.Errorf("%s is of version %s", module.Name, version)
-		}
-		withClock, err := KubeletWithClock(sources, release)
-		if err != nil || len(withClock.Programs) != 1 || withClock.Programs[0].Name != "kubelet" || withClock.Name == module.Name {
-			t.Errorf("the kubelet with a clock: %+v, %v", withClock, err)
 		}
 		if want := "-X k8s.io/component-base/version.gitVersion=v" + version; !strings.HasSuffix(module.linkerFlags(), want) {
 			t.Errorf("linker flags %q lack %q", module.linkerFlags(), want)
@@ -140,8 +142,32 @@ func TestKubernetes(t *testing.T) {
 	if _, err := Kubernetes(sources, "1.9"); err == nil || !strings.Contains(err.Error(), `no Kubernetes release "1.9": choose one of 1.37, 1.36`) {
 		t.Errorf("a release that is not there: %v", err)
 	}
-	if _, err := Kubernetes(write(t, map[string]string{"kubernetes-1.9/go.mod": "module m\n"}), "1.9"); err == nil {
-		t.Error("a module without Kubernetes was taken")
+	for name, requirements := range map[string]string{
+		"without Kubernetes": "module m\n", "without etcd": "module m\n\nrequire k8s.io/kubernetes v1.9.1\n",
+	} {
+		if _, err := Kubernetes(write(t, map[string]string{"kubernetes-1.9/go.mod": requirements}), "1.9"); err == nil {
+			t.Errorf("a module %s was taken", name)
+		}
+	}
+}
+
+func TestKubelet(t *testing.T) {
+	sources := modules(t)
+	for release, folder := range map[string]string{"1.37": "kubernetes-1.37", "1.36": "kubernetes-1.36", "1.35": "kubelet-1.35"} {
+		module, err := Kubelet(sources, release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(module.Programs) != 1 || module.Programs[0].Name != "kubelet" || !strings.HasPrefix(module.Programs[0].Version, release+".") || module.Name != folder {
+			t.Errorf("the kubelet of %s: %+v", release, module)
+		}
+		withClock, err := KubeletWithClock(sources, release)
+		if err != nil || len(withClock.Programs) != 1 || withClock.Programs[0] != module.Programs[0] || withClock.Name == module.Name {
+			t.Errorf("the kubelet of %s with a clock: %+v, %v", release, withClock, err)
+		}
+	}
+	if _, err := Kubelet(sources, "1.9"); err == nil || !strings.Contains(err.Error(), `no kubelet of release "1.9": choose one of 1.37, 1.36, 1.35`) {
+		t.Errorf("a release that is not there: %v", err)
 	}
 }
 

@@ -3,10 +3,7 @@
 
 package build
 
-import (
-	_ "embed"
-	"slices"
-)
+import _ "embed"
 
 // ClockVariable is the environment variable that names the file in which a kubelet of KubeletWithClock reads, as Go writes a
 // duration, how far its clock for pod certificates is ahead. Without the file it is right.
@@ -18,12 +15,11 @@ var movedClock string
 // KubeletWithClock returns the kubelet of a release with one difference: the clock by which it decides when a certificate of a
 // pod is due for refresh, or expired, can be moved. So a test need not wait for as long as a certificate lives.
 func KubeletWithClock(sources, release string) (Module, error) {
-	module, err := Kubernetes(sources, release)
+	module, err := Kubelet(sources, release)
 	if err != nil {
 		return Module{}, err
 	}
 	module.Name = "kubelet-with-clock-" + release
-	module.Programs = slices.DeleteFunc(module.Programs, func(p Program) bool { return p.Name != "kubelet" })
 	module.Change = &Change{
 		Module: "k8s.io/kubernetes", Folder: "pkg/kubelet/podcertificate",
 		File: "podcertificatemanager.go", Old: "\t\tclock:        clock,\n", New: "\t\tclock:        movedClock{clock},\n",

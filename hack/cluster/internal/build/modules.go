@@ -23,36 +23,67 @@ var (
 
 // Kubernetes returns the module in the folder kubernetes-RELEASE of sources, where RELEASE is like 1.37.
 func Kubernetes(sources, release string) (Module, error) {
-	dir := filepath.Join(sources, "kubernetes-"+release)
-	requirements, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	module, requirements, err := pinned(sources, "kubernetes-"+release,
+		"kube-apiserver", "kube-controller-manager", "kube-scheduler", kubelet, "kube-proxy", "kubectl")
 	if errors.Is(err, fs.ErrNotExist) {
-		there, err := Releases(sources)
+		there, err := releases(sources, "kubernetes")
 		return Module{}, errors.Join(err, fmt.Errorf("no Kubernetes release %q: choose one of %s", release, strings.Join(there, ", ")))
 	}
 	if err != nil {
-		return Module{}, fmt.Errorf("reading the pinned versions of Kubernetes %s: %w", release, err)
+		return Module{}, err
 	}
-	version := kubernetesRequirement.FindStringSubmatch(string(requirements))
-	etcd := etcdRequirement.FindStringSubmatch(string(requirements))
-	if version == nil || etcd == nil {
-		return Module{}, fmt.Errorf("%s/go.mod does not require both k8s.io/kubernetes and go.etcd.io/etcd/server/v3", dir)
+	etcd := etcdRequirement.FindStringSubmatch(requirements)
+	if etcd == nil {
+		return Module{}, fmt.Errorf("%s/go.mod does not require go.etcd.io/etcd/server/v3", module.Dir)
+	}
+	module.Programs = slices.Insert(module.Programs, 0, Program{Name: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcd[1]})
+	return module, nil
+}
+
+// Kubelet returns the kubelet of a release: that of Kubernetes, or of the folder kubelet-RELEASE of sources for a release of which
+// there is nothing else.
+func Kubelet(sources, release string) (Module, error) {
+	module, _, err := pinned(sources, "kubelet-"+release, kubelet)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return module, err
+	}
+	module, _, err = pinned(sources, "kubernetes-"+release, kubelet)
+	if errors.Is(err, fs.ErrNotExist) {
+		there, err := releases(sources, "kube*")
+		return Module{}, errors.Join(err, fmt.Errorf("no kubelet of release %q: choose one of %s", release, strings.Join(there, ", ")))
+	}
+	return module, err
+}
+
+// kubelet is the program that runs pods.
+const kubelet = "kubelet"
+
+// pinned returns the module in a folder of sources with programs of Kubernetes, and its go.mod.
+func pinned(sources, folder string, names ...string) (module Module, requirements string, err error) {
+	dir := filepath.Join(sources, folder)
+	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return Module{}, "", fmt.Errorf("reading the pinned version of Kubernetes: %w", err)
+	}
+	version := kubernetesRequirement.FindStringSubmatch(string(text))
+	if version == nil {
+		return Module{}, "", fmt.Errorf("%s/go.mod does not require k8s.io/kubernetes", dir)
 	}
 	full := version[1] + "." + version[2] + "." + version[3]
-	programs := []Program{{Name: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcd[1]}}
-	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
-		programs = append(programs, Program{Name: name, Package: "k8s.io/kubernetes/cmd/" + name, Version: full})
-	}
-	return Module{
-		Name:     "kubernetes-" + release,
-		Dir:      dir,
-		Programs: programs,
+	module = Module{
+		Name: folder,
+		Dir:  dir,
 		// What a release of Kubernetes has in it, and without which the API server reports no version.
 		Variables: map[string]string{
 			"k8s.io/component-base/version.gitVersion": "v" + full,
 			"k8s.io/component-base/version.gitMajor":   version[1],
 			"k8s.io/component-base/version.gitMinor":   version[2],
 		},
-	}, nil
+	}
+	for _, name := range names {
+		module.Programs = append(module.Programs, Program{Name: name, Package: "k8s.io/kubernetes/cmd/" + name, Version: full})
+	}
+	return module, string(text), nil
 }
 
 // CoreDNS returns the module of the cluster's DNS server.
@@ -105,19 +136,20 @@ func Cache(xdg, home string) (string, error) {
 	return filepath.Join(xdg, "certwright"), nil
 }
 
-// Releases returns the releases of Kubernetes that sources can build, the newest first.
-func Releases(sources string) ([]string, error) {
-	dirs, err := filepath.Glob(filepath.Join(sources, "kubernetes-1.*"))
+// releases returns the releases that sources have folders of, the newest first.
+func releases(sources, folders string) ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(sources, folders+"-1.*"))
 	if err != nil {
 		return nil, err
 	}
-	releases := make([]string, 0, len(dirs))
+	there := make([]string, 0, len(dirs))
 	for _, dir := range dirs {
-		releases = append(releases, strings.TrimPrefix(filepath.Base(dir), "kubernetes-"))
+		_, release, _ := strings.Cut(filepath.Base(dir), "-")
+		there = append(there, release)
 	}
-	slices.Sort(releases)
-	slices.Reverse(releases)
-	return releases, nil
+	slices.Sort(there)
+	slices.Reverse(there)
+	return slices.Compact(there), nil
 }
 
 // sortedKeys returns the keys of a map in order.

@@ -31,16 +31,23 @@ func newCluster(t *testing.T) *Cluster {
 func TestReleases(t *testing.T) {
 	const gates = "ClusterTrustBundle=true,ClusterTrustBundleProjection=true,PodCertificateRequest=true"
 	c := &Cluster{Dir: "/c"}
+	const apis = "--runtime-config=certificates.k8s.io/v1beta1=true"
 	for name, test := range map[string]struct {
+		version     Version
 		wantFlags   []string
 		wantKubelet bool
 	}{
-		"1.36": {[]string{"--feature-gates=" + gates, "--runtime-config=certificates.k8s.io/v1beta1=true"}, true},
-		"1.37": {nil, false},
+		"1.36":                        {NewVersion("1.36", ""), []string{"--feature-gates=" + gates, apis}, true},
+		"1.37":                        {NewVersion("1.37", "1.37"), nil, false},
+		"1.36 with a kubelet of 1.35": {NewVersion("1.36", "1.35"), []string{"--feature-gates=" + gates, apis}, true},
+		"1.37 with a kubelet of 1.35": {NewVersion("1.37", "1.35"), []string{apis}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if got := test.version.String(); got != name {
+				t.Errorf("it calls itself %s", got)
+			}
 			var flags []string
-			for _, argument := range c.apiServerArgs(releases[name]) {
+			for _, argument := range c.apiServerArgs(test.version.controlPlane()) {
 				if strings.HasPrefix(argument, "--feature-gates") || strings.HasPrefix(argument, "--runtime-config") {
 					flags = append(flags, argument)
 				}
@@ -48,7 +55,7 @@ func TestReleases(t *testing.T) {
 			if !slices.Equal(flags, test.wantFlags) {
 				t.Errorf("API server: %v, want %v", flags, test.wantFlags)
 			}
-			if _, got := c.kubeletConfig(releases[name])["featureGates"]; got != test.wantKubelet {
+			if _, got := c.kubeletConfig(test.version.kubelet())["featureGates"]; got != test.wantKubelet {
 				t.Errorf("kubelet has feature gates: %v, want %v", got, test.wantKubelet)
 			}
 		})

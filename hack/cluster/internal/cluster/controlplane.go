@@ -4,6 +4,7 @@
 package cluster
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -12,21 +13,54 @@ import (
 	"github.com/certwright/certwright/hack/cluster/internal/network"
 )
 
+// Version says of which releases of Kubernetes a cluster is, such as 1.37.
+type Version struct {
+	// Release is that of all programs but perhaps the kubelet.
+	Release string `json:"release"`
+	// Kubelet is that of the kubelet where it is another one. A kubelet may be up to three minor releases older than the API server.
+	Kubelet string `json:"kubelet,omitempty"`
+}
+
+// NewVersion returns the version of a cluster with a kubelet of that release; empty is the same as of the rest.
+func NewVersion(release, kubelet string) Version {
+	if kubelet == release {
+		kubelet = ""
+	}
+	return Version{Release: release, Kubelet: kubelet}
+}
+
+func (v Version) String() string {
+	if v.Kubelet == "" {
+		return v.Release
+	}
+	return v.Release + " with a kubelet of " + v.Kubelet
+}
+
+// controlPlane is what the API server needs, with the API versions that its kubelet asks for.
+func (v Version) controlPlane() release {
+	r := releases[v.Release]
+	r.apis = cmp.Or(r.apis, v.kubelet().apis)
+	return r
+}
+
+// kubelet is what the kubelet needs.
+func (v Version) kubelet() release { return releases[cmp.Or(v.Kubelet, v.Release)] }
+
 // release is what differs between releases of Kubernetes.
 type release struct {
 	// gates are the features to switch on in the API server and the kubelet.
 	gates map[string]bool
-	// apis are the API versions to serve beyond the default ones.
+	// apis are the API versions to serve beyond the default ones, for this release and its kubelets.
 	apis string
 }
 
 // releases holds the releases that need more than the defaults. Since 1.37, ClusterTrustBundles and
 // PodCertificateRequests are v1 and on by default (KEP-3257, KEP-4317).
-var releases = map[string]release{
-	"1.36": {
-		gates: map[string]bool{"ClusterTrustBundle": true, "ClusterTrustBundleProjection": true, "PodCertificateRequest": true},
-		apis:  "certificates.k8s.io/v1beta1=true",
-	},
+var releases = map[string]release{"1.35": beta, "1.36": beta}
+
+var beta = release{
+	gates: map[string]bool{"ClusterTrustBundle": true, "ClusterTrustBundleProjection": true, "PodCertificateRequest": true},
+	apis:  "certificates.k8s.io/v1beta1=true",
 }
 
 // etcdArgs returns the arguments of etcd. It listens on sockets in a folder that only root can enter.

@@ -27,10 +27,11 @@ var outside = []string{
 
 // record is what Up writes down before it changes the machine.
 type record struct {
-	// Release is the release of Kubernetes, such as 1.37.
-	Release string `json:"release"`
+	Version
 	// Binaries is the folder of the release's programs.
 	Binaries string `json:"binaries"`
+	// KubeletBinaries is the folder of the kubelet where it is of another release.
+	KubeletBinaries string `json:"kubeletBinaries,omitempty"`
 	// Sysctls are the kernel settings as they were.
 	Sysctls map[string]string `json:"sysctls"`
 	// Absent are those of the outside folders that were not there.
@@ -38,8 +39,11 @@ type record struct {
 }
 
 // newRecord looks at the machine as it is.
-func newRecord(release, binaries string) (record, error) {
-	r := record{Release: release, Binaries: binaries}
+func newRecord(version Version, built programs) (record, error) {
+	r := record{Version: version, Binaries: built.kubernetes}
+	if version.Kubelet != "" {
+		r.KubeletBinaries = built.kubelet
+	}
 	var err error
 	if r.Sysctls, err = network.Sysctls(); err != nil {
 		return record{}, err

@@ -4,6 +4,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -43,18 +44,19 @@ func (c *Cluster) Restart(ctx context.Context, clock string, names ...string) er
 		return err
 	}
 	defer unlock()
-	built, err := c.buildAll(ctx, state.Release)
+	built, err := c.buildAll(ctx, state.Version)
 	if err != nil {
 		return err
 	}
-	built.kubernetes = state.Binaries // what runs is what is started again, whatever the checkout says by now
-	specs, err := c.specs(state.Release, built)
+	// What runs is what is started again, whatever the checkout says by now.
+	built.kubernetes, built.kubelet = state.Binaries, cmp.Or(state.KubeletBinaries, state.Binaries)
+	specs, err := c.specs(state.Version, built)
 	if err != nil {
 		return err
 	}
 	if clock != "" {
 		spec := specs[kubelet]
-		if spec.Program, err = c.kubeletWithClock(ctx, state.Release); err != nil {
+		if spec.Program, err = c.kubeletWithClock(ctx, cmp.Or(state.Kubelet, state.Release)); err != nil {
 			return err
 		}
 		spec.Env = append(spec.Env, build.ClockVariable+"="+clock)

@@ -23,7 +23,7 @@ func TestRecord(t *testing.T) {
 	if got, err := c.recorded(); err != nil || got.Release != "" {
 		t.Errorf("before: %+v, %v", got, err)
 	}
-	want, err := newRecord("1.37", "/programs")
+	want, err := newRecord(NewVersion("1.37", "1.35"), programs{kubernetes: "/programs", kubelet: "/kubelet"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func (c *Cluster) Status(ctx context.Context) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Out, "\nKubernetes %s, kubeconfig %s, logs %s\n", state.Release, c.Kubeconfig(), c.Logs())
+	fmt.Fprintf(c.Out, "\nKubernetes %s, kubeconfig %s, logs %s\n", state.Version, c.Kubeconfig(), c.Logs())
 	if err := c.check(ctx); err != nil {
 		return fmt.Errorf("the cluster is not healthy: %w", err)
 	}

@@ -4,6 +4,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,9 @@ import (
 // upLimit is how long a cluster may take to come up once its programs are built. A slow machine takes 30 s.
 const upLimit = 3 * time.Minute
 
-// Up brings up a cluster of that release of Kubernetes. If one is up and healthy it says so; what is left of one that
+// Up brings up a cluster of that version of Kubernetes. If one is up and healthy it says so; what is left of one that
 // is not is taken down first.
-func (c *Cluster) Up(ctx context.Context, release string) error {
+func (c *Cluster) Up(ctx context.Context, version Version) error {
 	if err := checkMachine(); err != nil {
 		return err
 	}
@@ -32,10 +33,10 @@ func (c *Cluster) Up(ctx context.Context, release string) error {
 		return err
 	}
 	defer unlock()
-	if done, err := c.checkExisting(ctx, release); done || err != nil {
+	if done, err := c.checkExisting(ctx, version); done || err != nil {
 		return err
 	}
-	programs, err := c.buildAll(ctx, release)
+	programs, err := c.buildAll(ctx, version)
 	if err != nil {
 		return err
 	}
@@ -45,13 +46,13 @@ func (c *Cluster) Up(ctx context.Context, release string) error {
 	start := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, upLimit, fmt.Errorf("the cluster did not come up in %s", upLimit))
 	defer cancel()
-	if err := c.prepare(ctx, release, programs); err != nil {
+	if err := c.prepare(ctx, version, programs); err != nil {
 		return err
 	}
-	if err := c.start(ctx, release, programs); err != nil {
+	if err := c.start(ctx, version, programs); err != nil {
 		return fmt.Errorf("%w\nThe logs are in %s; \"cluster down\" removes what is there of the cluster", err, c.Logs())
 	}
-	fmt.Fprintf(c.Out, "Kubernetes %s is up, %.1f s after its start.\n", release, time.Since(start).Seconds())
+	fmt.Fprintf(c.Out, "Kubernetes %s is up, %.1f s after its start.\n", version, time.Since(start).Seconds())
 	c.printUse()
 	return nil
 }
@@ -61,8 +62,8 @@ func (c *Cluster) printUse() {
 	fmt.Fprintf(c.Out, "export KUBECONFIG=%s\nexport PATH=%s:$PATH   # kubectl of the cluster's release\n", c.Kubeconfig(), c.path("bin"))
 }
 
-// checkExisting returns whether a healthy cluster of the release is up. It takes down an unhealthy one.
-func (c *Cluster) checkExisting(ctx context.Context, release string) (bool, error) {
+// checkExisting returns whether a healthy cluster of the version is up. It takes down an unhealthy one.
+func (c *Cluster) checkExisting(ctx context.Context, version Version) (bool, error) {
 	existing, err := c.recorded()
 	if err != nil || existing.Release == "" {
 		return false, err
@@ -72,10 +73,10 @@ func (c *Cluster) checkExisting(ctx context.Context, release string) (bool, erro
 		fmt.Fprintf(c.Out, "The cluster that is there is not healthy (%v): taking it down first.\n", trouble)
 		return false, c.takeDown(ctx)
 	}
-	if existing.Release != release {
-		return false, fmt.Errorf("a cluster of Kubernetes %s is up, not of %s: run \"cluster down\" first", existing.Release, release)
+	if existing.Version != version {
+		return false, fmt.Errorf("a cluster of Kubernetes %s is up, not of %s: run \"cluster down\" first", existing.Version, version)
 	}
-	fmt.Fprintf(c.Out, "Kubernetes %s is up already.\n", release)
+	fmt.Fprintf(c.Out, "Kubernetes %s is up already.\n", version)
 	c.printUse()
 	return true, nil
 }
@@ -103,24 +104,28 @@ func (c *Cluster) check(ctx context.Context) error {
 	return nil
 }
 
-// Build builds what the cache lacks of the programs of a release.
-func (c *Cluster) Build(ctx context.Context, release string) error {
-	_, err := c.buildAll(ctx, release)
+// Build builds what the cache lacks of the programs of a version.
+func (c *Cluster) Build(ctx context.Context, version Version) error {
+	_, err := c.buildAll(ctx, version)
 	return err
 }
 
 // programs are the folders of the built programs.
 type programs struct {
-	kubernetes, coreDNS, pause string
+	kubernetes, kubelet, coreDNS, pause string
 }
 
 // buildAll builds what the cache lacks.
-func (c *Cluster) buildAll(ctx context.Context, release string) (programs, error) {
+func (c *Cluster) buildAll(ctx context.Context, version Version) (programs, error) {
 	sources, err := build.Sources(c.Starts...)
 	if err != nil {
 		return programs{}, err
 	}
-	kubernetes, err := build.Kubernetes(sources, release)
+	kubernetes, err := build.Kubernetes(sources, version.Release)
+	if err != nil {
+		return programs{}, err
+	}
+	kubelet, err := build.Kubelet(sources, cmp.Or(version.Kubelet, version.Release))
 	if err != nil {
 		return programs{}, err
 	}
@@ -129,7 +134,7 @@ func (c *Cluster) buildAll(ctx context.Context, release string) (programs, error
 	for _, part := range []struct {
 		module build.Module
 		dir    *string
-	}{{kubernetes, &built.kubernetes}, {build.CoreDNS(sources), &built.coreDNS}, {build.Pause(sources), &built.pause}} {
+	}{{kubernetes, &built.kubernetes}, {kubelet, &built.kubelet}, {build.CoreDNS(sources), &built.coreDNS}, {build.Pause(sources), &built.pause}} {
 		if *part.dir, err = builder.Build(ctx, part.module); err != nil {
 			return programs{}, err
 		}
@@ -138,11 +143,11 @@ func (c *Cluster) buildAll(ctx context.Context, release string) (programs, error
 }
 
 // prepare writes down the state of the machine, and then everything that the components read.
-func (c *Cluster) prepare(ctx context.Context, release string, built programs) error {
+func (c *Cluster) prepare(ctx context.Context, version Version, built programs) error {
 	if err := checkPorts(ctx, ports); err != nil {
 		return err
 	}
-	state, err := newRecord(release, built.kubernetes)
+	state, err := newRecord(version, built)
 	if err != nil {
 		return err
 	}
@@ -163,7 +168,7 @@ func (c *Cluster) prepare(ctx context.Context, release string, built programs) e
 	if err := c.writeCertificates(time.Now()); err != nil {
 		return err
 	}
-	return c.writeConfigs(releases[release])
+	return c.writeConfigs(version.kubelet())
 }
 
 // checkPorts returns an error if something listens where a component wants to.
@@ -180,11 +185,11 @@ func checkPorts(ctx context.Context, ports map[string]string) error {
 }
 
 // start starts the components and returns when pods can run.
-func (c *Cluster) start(ctx context.Context, release string, built programs) error {
+func (c *Cluster) start(ctx context.Context, version Version, built programs) error {
 	if err := network.Up(ctx); err != nil {
 		return err
 	}
-	specs, err := c.specs(release, built)
+	specs, err := c.specs(version, built)
 	if err != nil {
 		return err
 	}
@@ -223,7 +228,7 @@ func (c *Cluster) start(ctx context.Context, release string, built programs) err
 }
 
 // specs says how to start each component, with its files in the cluster's folder.
-func (c *Cluster) specs(release string, built programs) (map[string]process.Spec, error) {
+func (c *Cluster) specs(version Version, built programs) (map[string]process.Spec, error) {
 	containerdProgram, err := exec.LookPath(containerd)
 	if err != nil {
 		return nil, err
@@ -232,11 +237,11 @@ func (c *Cluster) specs(release string, built programs) (map[string]process.Spec
 	specs := map[string]process.Spec{}
 	for _, spec := range []process.Spec{
 		{Name: etcd, Program: kubernetes(etcd), Args: c.etcdArgs()},
-		{Name: apiServer, Program: kubernetes(apiServer), Args: c.apiServerArgs(releases[release])},
+		{Name: apiServer, Program: kubernetes(apiServer), Args: c.apiServerArgs(version.controlPlane())},
 		{Name: containerd, Program: containerdProgram, Args: []string{"--config", c.config("containerd.toml")}},
 		{Name: controllerManager, Program: kubernetes(controllerManager), Args: c.controllerManagerArgs()},
 		{Name: scheduler, Program: kubernetes(scheduler), Args: c.schedulerArgs()},
-		{Name: kubelet, Program: kubernetes(kubelet), Args: c.kubeletArgs()},
+		{Name: kubelet, Program: filepath.Join(built.kubelet, kubelet), Args: c.kubeletArgs()},
 		{Name: kubeProxy, Program: kubernetes(kubeProxy), Args: []string{"--config=" + c.config(kubeProxy+".yaml")}},
 		{Name: coreDNS, Program: filepath.Join(built.coreDNS, "coredns"), Args: []string{"-conf", c.config("Corefile")}},
 	} {

@@ -4,12 +4,15 @@
 package process
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseStat(t *testing.T) {
@@ -71,6 +74,26 @@ func TestStop(t *testing.T) {
 	}
 	if err := Stop(id, 0); err != nil {
 		t.Errorf("stopping it again: %v", err)
+	}
+}
+
+// What the caller was given open by its own caller, such as a lock, does not live on in a process that outlives both.
+func TestStartPassesNoOpenFileOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR, 0o600) // as it is when it was inherited: without O_CLOEXEC
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	id := start(t, "sleep", "300")
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", id.PID))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("its open files are %q, %v", files, err)
+	}
+	for _, file := range files {
+		if target, err := os.Readlink(file); err != nil || target == path {
+			t.Errorf("it has %s open as %s: %v", target, file, err)
+		}
 	}
 }
 

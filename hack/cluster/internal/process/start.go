@@ -4,11 +4,15 @@
 package process
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Spec says how to start a program.
@@ -37,6 +41,9 @@ func Start(spec Spec) (Identity, error) {
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := keepFiles(); err != nil {
+		return Identity{}, err
+	}
 	if err := cmd.Start(); err != nil {
 		return Identity{}, fmt.Errorf("starting %s: %w", spec.Name, err)
 	}
@@ -50,4 +57,14 @@ func Start(spec Spec) (Identity, error) {
 		return Identity{}, fmt.Errorf("keeping track of %s: %w", spec.Name, err)
 	}
 	return id, cmd.Process.Release()
+}
+
+// keepFiles keeps what this process was given open, such as a lock that its caller holds, from those that it starts: they outlive it. What Go
+// opens is kept from them anyway.
+func keepFiles() error {
+	const first = 3 // after standard input, output and error
+	if err := unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("keeping open files from programs: %w", err)
+	}
+	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"math/big"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/trust"
 )
 
@@ -60,13 +60,7 @@ func expired(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) }
 func noCA(c *x509.Certificate)    { c.IsCA = false }
 
 // pemOf returns the certificates as PEM, in the order given.
-func pemOf(certs ...*x509.Certificate) string {
-	var b strings.Builder
-	for _, c := range certs {
-		b.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-	}
-	return b.String()
-}
+func pemOf(certs ...*x509.Certificate) string { return string(signer.EncodePEM(certs...)) }
 
 // recorder is a client that keeps a list of the writes.
 type recorder struct {

@@ -6,12 +6,12 @@ package acme_test
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/acme/acmetest"
 	"github.com/certwright/certwright/signer/remote"
 	"github.com/certwright/certwright/signer/signertest"
@@ -75,13 +75,8 @@ func TestFaults(t *testing.T) {
 		s.Backend = &hasty{Backend: r.Backend, clock: r.clock}
 		return signertest.Front{
 			Subject: s, Proxy: proxy,
-			Signs: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/certZ/") },
-			Answer: func(_ []byte, chain []*x509.Certificate) (body []byte) {
-				for _, c := range chain {
-					body = append(body, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-				}
-				return body
-			},
+			Signs:  func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/certZ/") },
+			Answer: func(_ []byte, chain []*x509.Certificate) []byte { return signer.EncodePEM(chain...) },
 		}
 	})
 }

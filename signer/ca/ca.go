@@ -5,12 +5,8 @@
 // that an administrator put there, or one that this package made and renews. It also signs with a key that is kept outside
 // Kubernetes, by way of package device.
 //
-// It promises that a certificate is built from the parsed request and compared with it afterwards, that it never outlives
-// any certificate above it, and that a Secret which breaks does not take a good CA out of service: the last good one signs
-// while it is valid, and Check says so. The same holds for the Secret of a managed CA that is deleted, which is not made anew
-// unless a person says so. Deleting a Secret that an administrator brought does take its CA out of service.
-//
-// A root is replaced by another one as package rotation says, whether this package makes that or an administrator brings it.
+// It promises that a certificate is built from the parsed request and compared with it afterwards, and that it never outlives any
+// certificate above it. Package source knows where a CA in Secrets comes from, and how it is replaced.
 package ca
 
 import (
@@ -36,17 +32,7 @@ import (
 	"github.com/certwright/certwright/signer/ca/device"
 	"github.com/certwright/certwright/signer/ca/keyuri"
 	"github.com/certwright/certwright/signer/ca/rotation"
-)
-
-// The reasons of the *signer.CheckErrors of this package, beside those of authority, device, entry, remote and store.
-const (
-	reasonSecretNotFound          = "SecretNotFound"
-	reasonCANotMade               = "CANotMade"
-	reasonCASecretLost            = "CASecretLost"
-	reasonServingLastGoodCA       = "ServingLastGoodCA"
-	reasonIntermediateNotRenewing = "IntermediateNotRenewing"
-	reasonRootNotPropagated       = "RootNotPropagated"
-	reasonCompromisedRootInUse    = "CompromisedRootInUse"
+	"github.com/certwright/certwright/signer/ca/source"
 )
 
 // defaultPropagation holds where the API server's default did not.
@@ -85,30 +71,10 @@ type Backend struct {
 	// urls are written into every certificate.
 	urls authority.URLs
 	// source is where the CA is, outside its key if that is kept outside Kubernetes.
-	source  source
+	source  source.Source
 	outside *device.Key
 	// hindered is why Rotate can do nothing, as far as it could not when it was last called.
 	hindered atomic.Pointer[error]
-}
-
-// source is where a CA comes from.
-type source interface {
-	// load returns the CA to sign with now, as one consistent set, and what a person should know about it although it serves. The error
-	// is a *signer.CheckError where the CA is at fault, and plain where reading or writing it is.
-	//
-	// If a lifetime is given, a certificate may be signed then that lives as long as what is returned: as was asked for, or shorter.
-	load(ctx context.Context, lifetime time.Duration) (loaded, error)
-	signer.Rotator
-}
-
-// loaded is a CA to sign with.
-type loaded struct {
-	authority *authority.Authority
-	// anchors are what verifiers should trust: those of the authority, and others while roots are being replaced.
-	anchors  []*x509.Certificate
-	lifetime time.Duration
-	// warn is what a person should know although it signs, hold why it does not sign yet.
-	warn, hold error
 }
 
 var (
@@ -156,17 +122,26 @@ func (b *Backend) configure() (err error) {
 		if c.SecretRef.Name == "" {
 			return errors.New("secretRef.name is empty")
 		}
-		b.source = newImported(b.options)
+		b.source = source.NewImported(b.kept())
 	case c.Key != nil:
 		if err := b.configureKey(*c.Key); err != nil {
 			return fmt.Errorf("key%w", err)
 		}
 	default:
-		if b.source, err = newMade(b.options); err != nil {
+		if b.source, err = source.NewManaged(b.kept()); err != nil {
 			return fmt.Errorf("managed.%w", err)
 		}
 	}
 	return nil
+}
+
+// kept is what a CA in Secrets needs.
+func (b *Backend) kept() source.Options {
+	o := b.options
+	return source.Options{
+		Client: o.Client, Reader: o.Reader, Namespace: o.Namespace, Signer: o.Signer, SignerName: o.SignerName, Backend: o.Backend,
+		Config: o.CA, IsCA: o.IsCA, Clock: o.Clock, Rand: o.Rand,
+	}
 }
 
 func sources(c v1alpha1.CA) (n int) {
@@ -191,46 +166,38 @@ func (b *Backend) Sign(ctx context.Context, req csr.Request) ([]*x509.Certificat
 	if err := b.fit(l, now); err != nil {
 		return nil, err
 	}
-	leaf, err := l.authority.Issue(req.WithDuration(l.lifetime), now, b.options.Rand, b.signWith(ctx, l.authority), b.urls)
+	leaf, err := l.Authority.Issue(req.WithDuration(l.Lifetime), now, b.options.Rand, b.signWith(ctx, l.Authority), b.urls)
 	if err != nil {
 		return nil, err
 	}
-	return l.authority.Chain(leaf), nil
+	return l.Authority.Chain(leaf), nil
 }
 
 // SignsPods implements signer.PodSigner: certificates are built from the fields of the request.
 func (b *Backend) SignsPods() bool { return true }
 
-func (b *Backend) load(ctx context.Context, lifetime time.Duration) (loaded, error) {
+func (b *Backend) load(ctx context.Context, lifetime time.Duration) (source.CA, error) {
 	if err := ctx.Err(); err != nil {
-		return loaded{}, err
+		return source.CA{}, err
 	}
-	l, err := b.source.load(ctx, lifetime)
-	if reasonOf(err) == reasonCANotMade {
+	l, err := b.source.Load(ctx, lifetime)
+	if source.ReasonOf(err) == source.ReasonCANotMade {
 		err = b.because(err)
 	}
 	return l, err
 }
 
 // fit returns a *signer.CheckError if the CA cannot sign by the clock here, or does not sign yet.
-func (b *Backend) fit(l loaded, now time.Time) error {
-	return b.because(cmp.Or(l.authority.Check(now), l.hold))
+func (b *Backend) fit(l source.CA, now time.Time) error {
+	return b.because(cmp.Or(l.Authority.Check(now), l.Hold))
 }
 
 // because adds to a *signer.CheckError what keeps Rotate from doing something about it.
 func (b *Backend) because(err error) error {
 	if why := b.hindered.Load(); err != nil && why != nil {
-		return authority.Unusable(reasonOf(err), "%w; %w", err, *why)
+		return authority.Unusable(source.ReasonOf(err), "%w; %w", err, *why)
 	}
 	return err
-}
-
-// reasonOf returns the reason of a *signer.CheckError.
-func reasonOf(err error) string {
-	if check := (*signer.CheckError)(nil); errors.As(err, &check) {
-		return check.Reason
-	}
-	return ""
 }
 
 // Check implements signer.Checker. An error of reason ServingLastGoodCA or RootNotPropagated asks for a person, but Sign works while that
@@ -246,7 +213,7 @@ func (b *Backend) Check(ctx context.Context) error {
 	if b.outside != nil {
 		return b.outside.Check(ctx)
 	}
-	return l.warn
+	return l.Warn
 }
 
 // Rotate implements signer.Rotator. A managed CA is made, and its certificates are renewed, by nothing else.
@@ -279,7 +246,7 @@ func (b *Backend) Close() error {
 // TrustAnchors implements signer.TrustAnchorer: the roots that this CA's certificates lead to. The one that signs now leads to the first.
 func (b *Backend) TrustAnchors(ctx context.Context) ([]*x509.Certificate, error) {
 	l, err := b.load(ctx, 0)
-	return slices.Clone(l.anchors), err
+	return slices.Clone(l.Anchors), err
 }
 
 // NotAfter implements signer.Expirer: when the first certificate of the chain expires, the root included.
@@ -288,12 +255,5 @@ func (b *Backend) NotAfter(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return l.authority.NotAfter, nil
-}
-
-func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// warning is an error of Check with which Sign works.
-func warning(reason, format string, args ...any) error {
-	return &signer.CheckError{Reason: reason, Signs: true, Err: fmt.Errorf(format, args...)}
+	return l.Authority.NotAfter, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/certwright/certwright/signer/ca/authority"
 	"github.com/certwright/certwright/signer/ca/device"
 	"github.com/certwright/certwright/signer/ca/keyuri"
+	"github.com/certwright/certwright/signer/ca/source"
 	"github.com/certwright/certwright/signer/remote"
 )
 
@@ -63,9 +64,9 @@ func (b *Backend) configureKey(k v1alpha1.CAKey) error {
 // fixed is a CA that is in the configuration. Who replaces it puts the root of the next one into the trust bundle before.
 type fixed struct{ authority *authority.Authority }
 
-// load implements source.
-func (f fixed) load(_ context.Context, lifetime time.Duration) (loaded, error) {
-	return loaded{authority: f.authority, anchors: f.authority.Anchors, lifetime: lifetime}, nil
+// Load implements source.Source.
+func (f fixed) Load(_ context.Context, lifetime time.Duration) (source.CA, error) {
+	return source.CA{Authority: f.authority, Anchors: f.authority.Anchors, Lifetime: lifetime}, nil
 }
 
 // Rotate implements signer.Rotator.

@@ -110,9 +110,9 @@ func TestMisconfigured(t *testing.T) {
 				c.change(&config)
 			}
 			b := newBackend(t, config, secret(c.key))
-			wantError(t, b.Check(t.Context()), c.reason, c.says)
+			signertest.WantError(t, b.Check(t.Context()), c.reason, c.says)
 			_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-			wantError(t, err, c.reason, c.says)
+			signertest.WantError(t, err, c.reason, c.says)
 			if strings.Contains(err.Error(), authKey) {
 				t.Error("the error holds the key")
 			}
@@ -148,7 +148,7 @@ func TestRefused(t *testing.T) {
 			config := s.config()
 			config.Profile = c.profile
 			_, err := newBackend(t, config, secret(authKey)).Sign(t.Context(), c.req)
-			wantError(t, err, c.kind, c.says)
+			signertest.WantError(t, err, c.kind, c.says)
 		})
 	}
 }
@@ -160,7 +160,7 @@ func TestMultirootKeepsReasons(t *testing.T) {
 	config := s.config()
 	config.Label = "workloads"
 	_, err := newBackend(t, config, secret(authKey)).Sign(t.Context(), request(t, dns("web.example.org")))
-	wantError(t, err, "request", "name_whitelist")
+	signertest.WantError(t, err, "request", "name_whitelist")
 }
 
 // A profile that takes nothing but the key from the PKCS #10 request gets the subject told.
@@ -181,7 +181,7 @@ func TestClientCertificate(t *testing.T) {
 	s := configure(t, newCertificate(t, "Root", "ECDSA-P256", nil, nil), map[string]profile{"workloads": workloads()})
 	s.clients = newCertificate(t, "Clients", "ECDSA-P256", nil, nil)
 	s.serve(t)
-	wantError(t, newBackend(t, s.config(), secret(authKey)).Check(t.Context()), "trouble", "certificate required")
+	signertest.WantError(t, newBackend(t, s.config(), secret(authKey)).Check(t.Context()), "trouble", "certificate required")
 
 	config := s.config()
 	config.ClientCertificateRef = &v1alpha1.SecretRef{Name: "client"}
@@ -195,7 +195,7 @@ func TestClientCertificate(t *testing.T) {
 		t.Error(err)
 	}
 	mustSign(t, b)
-	wantError(t, newBackend(t, config, secret(authKey)).Check(t.Context()), "SecretNotFound", "create it")
+	signertest.WantError(t, newBackend(t, config, secret(authKey)).Check(t.Context()), "SecretNotFound", "create it")
 }
 
 // A CA that ends soon: multirootca is asked for less, cfssl serve would sign what outlives the CA.
@@ -216,7 +216,7 @@ func TestCAEndsSoon(t *testing.T) {
 		t.Errorf("NotAfter is %s, error %v, want %s", got, err, end)
 	}
 	s := configure(t, ca, profiles).serve(t)
-	wantError(t, signFor(t, newBackend(t, s.config(), secret(authKey)), time.Minute), "CAExpiring", "renew it")
+	signertest.WantError(t, signFor(t, newBackend(t, s.config(), secret(authKey)), time.Minute), "CAExpiring", "renew it")
 }
 
 func TestExpiredCA(t *testing.T) {
@@ -225,8 +225,8 @@ func TestExpiredCA(t *testing.T) {
 	})
 	s := configure(t, ca, map[string]profile{"workloads": workloads()}).serve(t)
 	b := newBackend(t, s.config(), secret(authKey))
-	wantError(t, b.Check(t.Context()), "CAExpired", "give the server a new one")
-	wantError(t, signFor(t, b, time.Minute), "CAExpired", "give the server a new one")
+	signertest.WantError(t, b.Check(t.Context()), "CAExpired", "give the server a new one")
+	signertest.WantError(t, signFor(t, b, time.Minute), "CAExpired", "give the server a new one")
 }
 
 // The server tells only its own CA certificate.
@@ -262,7 +262,7 @@ func TestChain(t *testing.T) {
 			}
 			anchors, err := b.TrustAnchors(t.Context())
 			if c.anchor == nil {
-				wantError(t, err, "RootUnknown", "trustAnchors")
+				signertest.WantError(t, err, "RootUnknown", "trustAnchors")
 			} else if err != nil || len(anchors) != 1 || !anchors[0].Equal(c.anchor.cert) {
 				t.Errorf("trust anchors are %v, error %v", anchors, err)
 			}

@@ -7,11 +7,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"net/http"
 	"path"
 	"testing"
 
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest"
 	"github.com/certwright/certwright/signer/signertest/faultproxy"
 )
@@ -46,11 +46,7 @@ func answer(body []byte, chain []*x509.Certificate) []byte {
 	default:
 		chain = chain[1:]
 	}
-	text := ""
-	for _, c := range chain {
-		text += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-	}
-	result["certificate"] = text
+	result["certificate"] = string(signer.EncodePEM(chain...))
 	changed, err := json.Marshal(a)
 	if err != nil {
 		return body
@@ -81,12 +77,12 @@ func TestServerFaults(t *testing.T) {
 	b := newBackend(t, s.config(), secret(authKey))
 	mustSign(t, b)
 	s.Pause()
-	wantError(t, signFor(t, b, soon), "trouble", "deadline exceeded")
+	signertest.WantError(t, signFor(t, b, soon), "trouble", "deadline exceeded")
 	s.Resume()
 	mustSign(t, b)
 	s.Kill()
-	wantError(t, signFor(t, b, soon), "trouble", "connection refused")
-	wantError(t, b.Check(t.Context()), "trouble", "connection refused")
+	signertest.WantError(t, signFor(t, b, soon), "trouble", "connection refused")
+	signertest.WantError(t, b.Check(t.Context()), "trouble", "connection refused")
 
 	other := newCertificate(t, "Another root", "ECDSA-P256", nil, nil)
 	s.certify(t, other)

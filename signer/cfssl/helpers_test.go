@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -29,7 +28,6 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/hack/servers"
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/cfssl"
 	"github.com/certwright/certwright/signer/signertest"
 )
@@ -211,36 +209,4 @@ func newBackend(t testing.TB, config v1alpha1.CFSSL, objects ...client.Object) *
 
 func subject(b *cfssl.Backend) signertest.Subject {
 	return signertest.Subject{Backend: b, Clock: clock.RealClock{}}
-}
-
-// kind tells the three kinds of errors apart.
-func kind(err error) string {
-	var permanent *signer.PermanentError
-	var pending *signer.PendingError
-	var check *signer.CheckError
-	var own *signer.RequestError
-	switch {
-	case errors.As(err, &own):
-		return "request"
-	case err == nil:
-		return "none"
-	case errors.As(err, &permanent):
-		return "permanent"
-	case errors.As(err, &pending):
-		return "pending"
-	case errors.As(err, &check):
-		return check.Reason
-	}
-	return "trouble"
-}
-
-// wantError checks the kind of an error and that it says something.
-func wantError(t testing.TB, err error, want, words string) {
-	t.Helper()
-	if got := kind(err); got != want {
-		t.Errorf("the error is of kind %s, want %s: %v", got, want, err)
-	}
-	if err != nil && !strings.Contains(err.Error(), words) {
-		t.Errorf("the error does not say %q: %v", words, err)
-	}
 }

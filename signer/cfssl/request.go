@@ -4,13 +4,13 @@
 package cfssl
 
 import (
-	"encoding/pem"
 	"net/mail"
 	"slices"
 	"time"
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/signer/remote"
 )
 
 // signRequest is what the server signs (cfssl's signer.SignRequest, whose package brings along a linter and a database). Names
@@ -45,7 +45,7 @@ func newSignRequest(config v1alpha1.CFSSL, req csr.Request, notAfter time.Time) 
 	notAfter = notAfter.UTC().Truncate(time.Second)
 	r := signRequest{
 		Hosts:    slices.Concat(req.DNSNames, req.EmailAddresses),
-		Request:  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: req.DER})),
+		Request:  remote.Request(req),
 		Subject:  newSubject(req),
 		Profile:  config.Profile,
 		Label:    config.Label,

@@ -6,8 +6,10 @@ package remote
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 
+	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
 )
 
@@ -31,6 +33,11 @@ func Chain(text []byte) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("the chain has %d certificates, allowed are %d", len(chain), maxChain)
 	}
 	return chain, nil
+}
+
+// Request returns the request as servers take it: its own PKCS #10 bytes in PEM.
+func Request(req csr.Request) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: req.DER}))
 }
 
 // Certificates parses the certificates in PEM that a person wrote into a field, which the error names. No text is no

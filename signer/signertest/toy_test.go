@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +122,7 @@ func toyServer(t *testing.T) (*httptest.Server, *x509.Certificate) {
 		}
 		leaf.KeyUsage, leaf.ExtKeyUsage = toyUsages(ask.Usages)
 		signed := s.forgeOne(t, leaf, ca, parsed.PublicKey, key)
-		_ = json.NewEncoder(w).Encode(toyAnswer{toyPEM(signed)})
+		_ = json.NewEncoder(w).Encode(toyAnswer{signer.EncodePEM(signed)})
 	}))
 	t.Cleanup(server.Close)
 	return server, ca
@@ -143,13 +142,6 @@ func toyUsages(names []string) (usage x509.KeyUsage, extended []x509.ExtKeyUsage
 		}
 	}
 	return usage, extended
-}
-
-func toyPEM(chain ...*x509.Certificate) (text []byte) {
-	for _, c := range chain {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	return text
 }
 
 func newToy(t *testing.T, mistakes string) Front {
@@ -174,7 +166,7 @@ func newToy(t *testing.T, mistakes string) Front {
 		Proxy: proxy,
 		Signs: func(r *http.Request) bool { return r.URL.Path == "/sign" },
 		Answer: func(_ []byte, chain []*x509.Certificate) []byte {
-			body, err := json.Marshal(toyAnswer{toyPEM(chain...)})
+			body, err := json.Marshal(toyAnswer{signer.EncodePEM(chain...)})
 			if err != nil {
 				panic(err) // of bytes
 			}

@@ -6,7 +6,6 @@ package signertest
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"github.com/zmap/zlint/v3/lint"
 
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/signer"
 )
 
 // Verifiers are those who verify certificates in the field: each says why a chain does not lead to the subject's anchors at the time of its
@@ -64,12 +64,8 @@ func withFiles(chain, anchors []*x509.Certificate, use func(leaf, chain, anchors
 	defer os.RemoveAll(dir)
 	var paths []string
 	for i, certs := range [][]*x509.Certificate{chain[:1], chain, anchors} {
-		var text []byte
-		for _, c := range certs {
-			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-		}
 		paths = append(paths, filepath.Join(dir, strconv.Itoa(i)+".pem"))
-		if err := os.WriteFile(paths[i], text, 0o600); err != nil {
+		if err := os.WriteFile(paths[i], signer.EncodePEM(certs...), 0o600); err != nil {
 			return err
 		}
 	}

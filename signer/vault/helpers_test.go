@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"net/http"
 	"os"
@@ -29,6 +28,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/hack/servers"
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest"
 	"github.com/certwright/certwright/signer/vault"
 )
@@ -257,10 +257,4 @@ func request(t testing.TB, names ...string) csr.Request {
 	return signertest.Request(t, signertest.Key(t, "ECDSA-P256"), &x509.CertificateRequest{DNSNames: names}, roleUsages, time.Hour)
 }
 
-func encode(certs ...*x509.Certificate) string {
-	var b strings.Builder
-	for _, c := range certs {
-		b.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-	}
-	return b.String()
-}
+func encode(certs ...*x509.Certificate) string { return string(signer.EncodePEM(certs...)) }

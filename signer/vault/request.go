@@ -4,18 +4,18 @@
 package vault
 
 import (
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/signer/remote"
 )
 
 func newSignRequest(req csr.Request, ttl time.Duration) signRequest {
 	r := signRequest{
-		CSR:               string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: req.DER})),
+		CSR:               remote.Request(req),
 		CommonName:        req.Subject.CommonName,
 		AltNames:          strings.Join(slices.Concat(req.DNSNames, req.EmailAddresses), ","),
 		SerialNumber:      req.Subject.SerialNumber,

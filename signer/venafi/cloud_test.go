@@ -16,6 +16,7 @@ import (
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
 	"github.com/certwright/certwright/signer"
+	"github.com/certwright/certwright/signer/signertest"
 	"github.com/certwright/certwright/signer/venafi"
 	"github.com/certwright/certwright/signer/venafi/venafitest"
 )
@@ -28,11 +29,11 @@ func TestCloudWaits(t *testing.T) {
 	req := request(t, dns("web.example.com"))
 	b := w.backend(cloudConfig(s), w.clock)
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", `"REQUESTED"`)
+	signertest.WantError(t, err, "pending 5s", `"REQUESTED"`)
 
 	restarted := w.backend(cloudConfig(s), w.clock)
 	_, err = restarted.Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", `"REQUESTED"`)
+	signertest.WantError(t, err, "pending 5s", `"REQUESTED"`)
 	first, second := mustSign(t, restarted, req), mustSign(t, restarted, req)
 	if s.Requests() != 1 || s.Issued() != 1 || !first[0].Equal(second[0]) {
 		t.Errorf("%d requests made %d certificates, want 1 and the same again", s.Requests(), s.Issued())
@@ -63,13 +64,13 @@ func TestCloudApproval(t *testing.T) {
 	b := w.backend(cloudConfig(s), w.clock)
 	approved, rejected := request(t, dns("a.example.com")), request(t, dns("b.example.com"))
 	_, err := b.Sign(t.Context(), approved)
-	wantError(t, err, "pending 1m0s", "PENDING_APPROVAL")
+	signertest.WantError(t, err, "pending 1m0s", "PENDING_APPROVAL")
 	s.Set(venafitest.Approval(false))
 	mustSign(t, b, approved)
 
 	s.Set(venafitest.Approval(true), venafitest.Rejecting(true))
 	_, err = b.Sign(t.Context(), rejected)
-	wantError(t, err, "permanent", "the approver said no")
+	signertest.WantError(t, err, "permanent", "the approver said no")
 }
 
 func TestCloudCancelled(t *testing.T) {
@@ -78,10 +79,10 @@ func TestCloudCancelled(t *testing.T) {
 	b := newWorld(t, keySecret()).backend(cloudConfig(s), clock.RealClock{})
 	req := request(t, dns("web.example.com"))
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", "REQUESTED")
+	signertest.WantError(t, err, "pending 5s", "REQUESTED")
 	s.Cancel()
 	_, err = b.Sign(t.Context(), req)
-	wantError(t, err, "permanent", "CANCELLED")
+	signertest.WantError(t, err, "permanent", "CANCELLED")
 }
 
 // What failed is ordered anew.
@@ -92,9 +93,9 @@ func TestCloudFailed(t *testing.T) {
 	b := w.backend(cloudConfig(s), w.clock)
 	req := request(t, dns("web.example.com"))
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", "REQUESTED")
+	signertest.WantError(t, err, "pending 5s", "REQUESTED")
 	_, err = b.Sign(t.Context(), req)
-	wantError(t, err, "request", "Cannot connect to the certificate authority")
+	signertest.WantError(t, err, "request", "Cannot connect to the certificate authority")
 	if text := string(w.secret(ownSecret).Data["orders"]); text != "{}" {
 		t.Errorf("the Secret still holds %s", text)
 	}
@@ -110,9 +111,9 @@ func TestCloudRefuses(t *testing.T) {
 	s.Set(venafitest.Domains("example.com"))
 	b := newWorld(t, keySecret()).backend(cloudConfig(s), clock.RealClock{})
 	_, err := b.Sign(t.Context(), request(t, dns("web.example.org")))
-	wantError(t, err, "permanent", "web.example.org is not in the list of allowed domains")
+	signertest.WantError(t, err, "permanent", "web.example.org is not in the list of allowed domains")
 	_, err = b.Sign(t.Context(), request(t, dns("web.example.com")).WithDuration(59*time.Minute))
-	wantError(t, err, "permanent", "duration: 59m0s are granted")
+	signertest.WantError(t, err, "permanent", "duration: 59m0s are granted")
 	leaf := mustSign(t, b, request(t, dns("web.example.com")).WithDuration(3*time.Hour+59*time.Minute))[0]
 	if life := time.Until(leaf.NotAfter); life > 3*time.Hour || life < 2*time.Hour {
 		t.Errorf("the leaf lives %s, want whole hours", life)
@@ -134,9 +135,9 @@ func TestCloudMisconfigured(t *testing.T) {
 			config := cloudConfig(s)
 			config.Cloud.Zone = c.zone
 			b := newWorld(t, secret("cloud", map[string]string{"api-key": c.key})).backend(config, clock.RealClock{})
-			wantError(t, b.Check(t.Context()), c.reason, c.says)
+			signertest.WantError(t, b.Check(t.Context()), c.reason, c.says)
 			_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-			wantError(t, err, c.reason, c.says)
+			signertest.WantError(t, err, c.reason, c.says)
 			if key := strings.TrimSpace(c.key); key != "" && strings.Contains(err.Error(), key) {
 				t.Error("the error holds the key")
 			}
@@ -152,7 +153,7 @@ func TestCloudTemplateMadeAnew(t *testing.T) {
 	s.Recreate()
 	next := request(t, dns("next.example.com"))
 	_, err := b.Sign(t.Context(), next)
-	wantError(t, err, "trouble", "no certificate issuing template")
+	signertest.WantError(t, err, "trouble", "no certificate issuing template")
 	mustSign(t, b, next)
 }
 
@@ -165,9 +166,9 @@ func TestCloudNotWritten(t *testing.T) {
 	b := w.backend(cloudConfig(s), w.clock)
 	req := request(t, dns("web.example.com"))
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", "REQUESTED")
+	signertest.WantError(t, err, "pending 5s", "REQUESTED")
 	err = b.Check(t.Context())
-	wantError(t, err, "SecretNotWritable", "the API server is down")
+	signertest.WantError(t, err, "SecretNotWritable", "the API server is down")
 	var check *signer.CheckError
 	if errors.As(err, &check) && !check.Signs {
 		t.Error("it signs all the same")
@@ -188,12 +189,12 @@ func TestCloudSavedOrders(t *testing.T) {
 	req := request(t, dns("web.example.com"))
 	w := newWorld(t, keySecret(), secret(ownSecret, map[string]string{"orders": "nonsense"}))
 	_, err := w.backend(cloudConfig(s), w.clock).Sign(t.Context(), req)
-	wantError(t, err, "SecretInvalid", "delete it if nothing waits")
+	signertest.WantError(t, err, "SecretInvalid", "delete it if nothing waits")
 
 	s.Set(venafitest.Wait(1))
 	w = newWorld(t, keySecret())
 	_, err = w.backend(cloudConfig(s), w.clock).Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", "REQUESTED")
+	signertest.WantError(t, err, "pending 5s", "REQUESTED")
 	data := string(w.secret(ownSecret).Data["orders"])
 	start := strings.Index(data, `"id":"`) + len(`"id":"`)
 	id := data[start : start+strings.IndexByte(data[start:], '"')]
@@ -207,7 +208,7 @@ func TestCloudSavedOrders(t *testing.T) {
 func mustSignSoon(t *testing.T, b *venafi.Backend, req csr.Request) {
 	t.Helper()
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", "REQUESTED")
+	signertest.WantError(t, err, "pending 5s", "REQUESTED")
 	mustSign(t, b, req)
 }
 
@@ -219,11 +220,11 @@ func TestCloudForgetsOldOrders(t *testing.T) {
 	b := w.backend(cloudConfig(s), w.clock)
 	for i := range 3 {
 		_, err := b.Sign(t.Context(), request(t, dns(fmt.Sprintf("n%d.example.com", i))))
-		wantError(t, err, "pending 5s", "REQUESTED")
+		signertest.WantError(t, err, "pending 5s", "REQUESTED")
 	}
 	w.clock.Step(26 * time.Hour)
 	_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-	wantError(t, err, "pending 5s", "REQUESTED")
+	signertest.WantError(t, err, "pending 5s", "REQUESTED")
 	if n := strings.Count(string(w.secret(ownSecret).Data["orders"]), `"id"`); n != 1 {
 		t.Errorf("the Secret holds %d orders, want 1", n)
 	}

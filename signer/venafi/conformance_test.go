@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest"
 	"github.com/certwright/certwright/signer/signertest/faultproxy"
 	"github.com/certwright/certwright/signer/venafi/venafitest"
@@ -67,13 +67,6 @@ func proxy(t *testing.T, url, serverCA string) *faultproxy.Proxy {
 	return faultproxy.Start(t, url, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots})
 }
 
-func pemChain(chain []*x509.Certificate) (text []byte) {
-	for _, c := range chain {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	return text
-}
-
 func TestFaultsTPP(t *testing.T) {
 	signertest.Faults(t, func(t *testing.T) signertest.Front {
 		s := venafitest.NewTPP(t)
@@ -87,7 +80,7 @@ func TestFaultsTPP(t *testing.T) {
 				if json.Unmarshal(body, &a) != nil || a["CertificateData"] == nil {
 					return body
 				}
-				a["CertificateData"] = base64.StdEncoding.EncodeToString(pemChain(chain))
+				a["CertificateData"] = base64.StdEncoding.EncodeToString(signer.EncodePEM(chain...))
 				changed, err := json.Marshal(a)
 				if err != nil {
 					t.Error(err)
@@ -112,7 +105,7 @@ func TestFaultsCloud(t *testing.T) {
 				if !strings.HasPrefix(string(body), "-----BEGIN") {
 					return body
 				}
-				return pemChain(chain)
+				return signer.EncodePEM(chain...)
 			},
 			Refusals: map[string]signertest.Refusal{
 				"template": {Status: 400, Body: `{"errors":[{"code":10704,"message":"Common name is not allowed","args":[]}]}`, Words: "Common name is not allowed"},
@@ -130,7 +123,7 @@ func TestTPPLostAnswer(t *testing.T) {
 	req := request(t, dns("web.example.com"))
 	p.Break(faultproxy.Only(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/request") }, faultproxy.Cut))
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "trouble", "requesting the certificate")
+	signertest.WantError(t, err, "trouble", "requesting the certificate")
 	p.Mend(t)
 	mustSign(t, b, req)
 	if s.Requests() != 1 || s.Issued() != 1 {
@@ -152,7 +145,7 @@ func TestHostileNames(t *testing.T) {
 			b := newWorld(t, keySecret()).backend(cloudConfig(s), clock.RealClock{})
 			p.Break(faultproxy.Only(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/certificaterequests") }, faultproxy.Answer(http.StatusOK, nil, body)))
 			_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-			wantError(t, err, "trouble", "the server")
+			signertest.WantError(t, err, "trouble", "the server")
 		})
 	}
 	s := venafitest.NewTPP(t)
@@ -162,5 +155,5 @@ func TestHostileNames(t *testing.T) {
 	p.Break(faultproxy.Only(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/request") },
 		faultproxy.Answer(http.StatusOK, nil, `{"CertificateDN":"\\VED\\Policy\\Bank\\www.bank.example.org"}`)))
 	_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-	wantError(t, err, "trouble", "www.bank.example.org")
+	signertest.WantError(t, err, "trouble", "www.bank.example.org")
 }

@@ -9,9 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"math/big"
-	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +24,6 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
-	"github.com/certwright/certwright/signer"
 	"github.com/certwright/certwright/signer/signertest"
 	"github.com/certwright/certwright/signer/venafi"
 	"github.com/certwright/certwright/signer/venafi/venafitest"
@@ -145,38 +142,6 @@ func request(t testing.TB, template *x509.CertificateRequest) csr.Request {
 }
 
 func dns(names ...string) *x509.CertificateRequest { return &x509.CertificateRequest{DNSNames: names} }
-
-// kind tells the kinds of errors apart.
-func kind(err error) string {
-	var permanent *signer.PermanentError
-	var pending *signer.PendingError
-	var own *signer.RequestError
-	var check *signer.CheckError
-	switch {
-	case err == nil:
-		return "none"
-	case errors.As(err, &permanent):
-		return "permanent"
-	case errors.As(err, &pending):
-		return "pending " + pending.After.String()
-	case errors.As(err, &own):
-		return "request"
-	case errors.As(err, &check):
-		return check.Reason
-	}
-	return "trouble"
-}
-
-// wantError checks the kind of an error and that it says something.
-func wantError(t testing.TB, err error, want, words string) {
-	t.Helper()
-	if got := kind(err); got != want {
-		t.Errorf("the error is of kind %s, want %s: %v", got, want, err)
-	}
-	if err != nil && !strings.Contains(err.Error(), words) {
-		t.Errorf("the error does not say %q: %v", words, err)
-	}
-}
 
 func mustSign(t testing.TB, b *venafi.Backend, req csr.Request) []*x509.Certificate {
 	t.Helper()

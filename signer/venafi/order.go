@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func newOrder(req csr.Request, now time.Time) order {
 	h.Write(req.DER)
 	return order{
 		key:      hex.EncodeToString(h.Sum(nil)),
-		pkcs10:   string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: req.DER})),
+		pkcs10:   remote.Request(req),
 		duration: req.Duration,
 		notAfter: now.Add(req.Duration).UTC().Truncate(time.Second),
 		req:      req,

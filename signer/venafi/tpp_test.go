@@ -26,7 +26,7 @@ func TestTPPWaits(t *testing.T) {
 	w := newWorld(t, passwordSecret())
 	req := request(t, dns("web.example.com"))
 	_, err := w.backend(tppConfig(s), clock.RealClock{}).Sign(t.Context(), req)
-	wantError(t, err, "pending 5s", `stage 500: "Post CSR"`)
+	signertest.WantError(t, err, "pending 5s", `stage 500: "Post CSR"`)
 
 	restarted := w.backend(tppConfig(s), clock.RealClock{})
 	first, second := mustSign(t, restarted, req), mustSign(t, restarted, req)
@@ -63,17 +63,17 @@ func TestTPPApproval(t *testing.T) {
 	approved, rejected := request(t, dns("a.example.com")), request(t, dns("b.example.com"))
 	for range 2 {
 		_, err := b.Sign(t.Context(), approved)
-		wantError(t, err, "pending 1m0s", "Pending workflow resolution")
+		signertest.WantError(t, err, "pending 1m0s", "Pending workflow resolution")
 	}
 	s.Set(venafitest.Approval(false))
 	mustSign(t, b, approved)
 
 	s.Set(venafitest.Approval(true))
 	_, err := b.Sign(t.Context(), rejected)
-	wantError(t, err, "pending 1m0s", "workflow")
+	signertest.WantError(t, err, "pending 1m0s", "workflow")
 	s.Set(venafitest.Rejecting(true))
 	_, err = b.Sign(t.Context(), rejected)
-	wantError(t, err, "permanent", "Workflow ticket was rejected by local:approver")
+	signertest.WantError(t, err, "permanent", "Workflow ticket was rejected by local:approver")
 	if s.Requests() != 2 {
 		t.Errorf("%d requests, want 2", s.Requests())
 	}
@@ -86,9 +86,9 @@ func TestTPPResets(t *testing.T) {
 	b := newWorld(t, passwordSecret()).backend(tppConfig(s), clock.RealClock{})
 	req := request(t, dns("web.example.com"))
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "request", "Cannot connect to the certificate authority")
+	signertest.WantError(t, err, "request", "Cannot connect to the certificate authority")
 	_, err = b.Sign(t.Context(), req)
-	wantError(t, err, "request", "it was told to try again")
+	signertest.WantError(t, err, "request", "it was told to try again")
 	s.Set(venafitest.Failing(""))
 	mustSign(t, b, req)
 	if s.Requests() != 1 {
@@ -103,7 +103,7 @@ func TestTPPRejectedByItsCA(t *testing.T) {
 	b := newWorld(t, passwordSecret()).backend(tppConfig(s), clock.RealClock{})
 	req := request(t, dns("web.example.com"))
 	_, err := b.Sign(t.Context(), req)
-	wantError(t, err, "request", "rejected the credentials")
+	signertest.WantError(t, err, "request", "rejected the credentials")
 	s.Set(venafitest.Failing(""))
 	mustSign(t, b, req)
 }
@@ -127,7 +127,7 @@ func TestTPPForbids(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := b.Sign(t.Context(), request(t, c.template))
 			for _, words := range c.says {
-				wantError(t, err, "permanent", words)
+				signertest.WantError(t, err, "permanent", words)
 			}
 		})
 	}
@@ -165,12 +165,12 @@ func TestTPPMisconfigured(t *testing.T) {
 				c.change(config.TPP)
 			}
 			b := newWorld(t, secret("tpp", c.data)).backend(config, clock.RealClock{})
-			wantError(t, b.Check(t.Context()), c.reason, c.says)
+			signertest.WantError(t, b.Check(t.Context()), c.reason, c.says)
 			if c.reason == "ZoneUnknown" {
 				return // as Sign asks for the certificate first, and learns it from the request
 			}
 			_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-			wantError(t, err, c.reason, c.says)
+			signertest.WantError(t, err, c.reason, c.says)
 		})
 	}
 }
@@ -181,7 +181,7 @@ func TestTPPZoneGone(t *testing.T) {
 	config := tppConfig(s)
 	config.TPP.Zone = "Elsewhere"
 	_, err := newWorld(t, passwordSecret()).backend(config, clock.RealClock{}).Sign(t.Context(), request(t, dns("web.example.com")))
-	wantError(t, err, "ZoneUnknown", "does not exist")
+	signertest.WantError(t, err, "ZoneUnknown", "does not exist")
 }
 
 func strangersPair(t *testing.T) map[string]string {

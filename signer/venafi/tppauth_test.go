@@ -60,7 +60,9 @@ func TestTPPWrongPasswordLocksNoAccount(t *testing.T) {
 	b := w.backend(tppConfig(s), w.clock)
 	var all sync.WaitGroup
 	for range 16 {
-		all.Go(func() { wantError(t, b.Check(t.Context()), "CredentialsRefused", "or when the Secret changes") })
+		all.Go(func() {
+			signertest.WantError(t, b.Check(t.Context()), "CredentialsRefused", "or when the Secret changes")
+		})
 	}
 	all.Wait()
 	if n := s.Refusals(); n != 1 {
@@ -69,7 +71,7 @@ func TestTPPWrongPasswordLocksNoAccount(t *testing.T) {
 	for range 30 * 60 / 5 {
 		w.clock.Step(5 * time.Second)
 		_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-		wantError(t, err, "CredentialsRefused", "not valid")
+		signertest.WantError(t, err, "CredentialsRefused", "not valid")
 	}
 	if n := s.Refusals(); n != 3 {
 		t.Errorf("the password was shown %d times in half an hour, want 3: now, after 5 and after 10 more minutes", n)
@@ -85,7 +87,7 @@ func TestTPPAccessToken(t *testing.T) {
 	mustSign(t, b, request(t, dns("web.example.com")))
 	s.RevokeAll()
 	_, err := b.Sign(t.Context(), request(t, dns("web.example.com")))
-	wantError(t, err, "CredentialsRefused", "put a new one")
+	signertest.WantError(t, err, "CredentialsRefused", "put a new one")
 	w.set("tpp", map[string]string{"access-token": s.AccessToken()})
 	mustSign(t, b, request(t, dns("web.example.com")))
 	if s.Logins() != 0 || w.hasOwnSecret() {
@@ -113,7 +115,7 @@ func TestTPPKeepsRefreshToken(t *testing.T) {
 
 	w.set("tpp", map[string]string{"refresh-token": "worthless"})
 	err := w.backend(tppConfig(s), w.clock).Check(t.Context())
-	wantError(t, err, "CredentialsRefused", "Refresh token is not valid")
+	signertest.WantError(t, err, "CredentialsRefused", "Refresh token is not valid")
 	if strings.Contains(err.Error(), "worthless") {
 		t.Error("the error holds the token")
 	}
@@ -129,7 +131,7 @@ func TestTPPRefreshTokenNotWritten(t *testing.T) {
 	b := w.backend(tppConfig(s), w.clock)
 	mustSign(t, b, request(t, dns("web.example.com")))
 	err := b.Check(t.Context())
-	wantError(t, err, "RefreshTokenNotSaved", "the API server is down")
+	signertest.WantError(t, err, "RefreshTokenNotSaved", "the API server is down")
 	var check *signer.CheckError
 	if errors.As(err, &check) && !check.Signs {
 		t.Error("it signs all the same")

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -179,11 +180,8 @@ func TestLoser(t *testing.T) {
 			for _, k := range test.all {
 				all = append(all, &connection{peer: peer{k.user, process{number: k.process}}, calls: k.calls, came: now.Add(-k.age), since: now.Add(-k.age)})
 			}
-			got := loser(all, now.Add(-settle))
-			for i, c := range all {
-				if c == got && i != test.want {
-					t.Errorf("number %d loses, want %d", i, test.want)
-				}
+			if got := slices.Index(all, loser(all, now.Add(-settle))); got != test.want {
+				t.Errorf("number %d loses, want %d", got, test.want)
 			}
 		})
 	}

@@ -5,13 +5,11 @@ package venafitest
 
 import (
 	"crypto/rand"
-	"encoding/pem"
+	"crypto/tls"
 	"fmt"
 	"io"
-	"log"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -59,12 +57,7 @@ func NewCloud(t testing.TB) *Cloud {
 			f(w, r)
 		})
 	}
-	server := httptest.NewUnstartedServer(mux)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that went away
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	s.URL = server.URL
-	s.ServerCA = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	s.URL, s.ServerCA = serve(t, mux, tls.NoClientCert)
 	return s
 }
 

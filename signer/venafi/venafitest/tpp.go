@@ -7,13 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -63,13 +59,7 @@ func NewTPP(t testing.TB) *TPP {
 	} {
 		mux.HandleFunc("POST /vedsdk/certificates/"+method, s.authorized(f))
 	}
-	server := httptest.NewUnstartedServer(mux)
-	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert}
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that went away
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	s.URL = server.URL
-	s.ServerCA = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	s.URL, s.ServerCA = serve(t, mux, tls.RequestClientCert)
 	return s
 }
 

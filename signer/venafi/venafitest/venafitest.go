@@ -16,6 +16,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -23,14 +24,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/certwright/certwright/signer"
 	certificatesv1 "k8s.io/api/certificates/v1"
 )
 
@@ -183,6 +187,17 @@ func (c *CA) issue(req *x509.CertificateRequest, notAfter time.Time) (string, er
 		text += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
 	}
 	return text, nil
+}
+
+// serve serves HTTPS until the test ends, and returns where, and its certificate in PEM.
+func serve(t testing.TB, handler http.Handler, clients tls.ClientAuthType) (url, ca string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: clients}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that went away
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL, string(signer.EncodePEM(server.Certificate()))
 }
 
 // pending is a request that the server works on.

@@ -83,9 +83,10 @@ faults: packages bin/cluster ## Let the real servers behind backends fail under 
 	go test -tags faults -count=1 -timeout 24h -v ./hack/faults -duration $(or $(DURATION),20s)
 
 .PHONY: bench
-bench: bin/cluster ## Run the benchmarks; the footprint of the agent beside one of client-go is among them
+bench: bin/cluster ## Run the benchmarks, the agent's footprint beside one of client-go among them, and show when a thousand pods renew
 	bin/cluster build
 	go test -run '^$$' -bench . -benchmem ./...
+	go test -count=1 -run '^TestThousandPodsRenewApart$$' -v ./agent/renewal
 
 .PHONY: mutate
 mutate: ## Flip each comparison and boundary of policy and csr: the tests must notice

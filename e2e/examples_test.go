@@ -278,3 +278,15 @@ func TestExampleSigners(t *testing.T) {
 		}
 	}
 }
+
+// A ca tells its trust anchors itself: what else is named as such is refused, and where to put it is said.
+func TestSignersNameNoTrustAnchorsBesideACA(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	o := &v1alpha1.Signer{ObjectMeta: metav1.ObjectMeta{Name: s.name}}
+	o.Spec.SignerName = s.signerName
+	o.Spec.Backends = []v1alpha1.Backend{{Name: "local", CA: &v1alpha1.CA{Managed: &v1alpha1.ManagedCA{}}}}
+	s.must(admin.Create(s.ctx, o.DeepCopy(), client.DryRunAll), "creating a Signer")
+	o.Spec.Backends[0].TrustAnchors = string(s.newCA(nil).crt)
+	s.refusedForField(admin.Create(s.ctx, o, client.DryRunAll), "a ca with trustAnchors", "spec.backends[0]", "spec.trustBundle.additional")
+}

@@ -6,11 +6,16 @@
 package e2e
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -52,5 +57,35 @@ func TestAgentsTakeNoTimeOfTheirOwn(t *testing.T) {
 	// Other tests keep the machine busy meanwhile, so the quickest one counts; make bench measures it alone, and wants 150 ms.
 	if own[0] > time.Second {
 		s.Errorf("agents take at least %s of their own", own[0])
+	}
+}
+
+// The image of the agent is small, as every node that runs a pod with it pulls it: it holds the agent and nothing else.
+func TestTheAgentsImageIsSmall(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	file, err := os.Open("../bin/images/certwright-agent.tar")
+	s.must(err, "opening the image of the agent")
+	defer file.Close()
+	var pulled, unpacked int64
+	for image := tar.NewReader(file); ; {
+		header, err := image.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		s.must(err, "reading the image of the agent")
+		if !strings.HasSuffix(header.Name, ".tar.gz") {
+			continue
+		}
+		layer, err := gzip.NewReader(image)
+		s.must(err, "unpacking the image of the agent")
+		size, err := io.Copy(io.Discard, layer) //nolint:gosec // our own image
+		s.must(err, "unpacking the image of the agent")
+		pulled, unpacked = pulled+header.Size, unpacked+size
+	}
+	const mib = 1 << 20
+	s.figure("the image of the agent has %.1f MiB, packed %.1f MiB", float64(unpacked)/mib, float64(pulled)/mib)
+	if pulled == 0 || unpacked > 12*mib {
+		s.Errorf("the image of the agent has %d bytes, packed %d: want at most 12 MiB", unpacked, pulled)
 	}
 }

@@ -182,7 +182,7 @@ func TestTrustBundleHoldsWhatTheSignerAdds(t *testing.T) {
 func TestTrustConfigMapsFollowWithinASecond(t *testing.T) {
 	t.Parallel()
 	s := tell(t)
-	namespaces := make([]string, 5)
+	namespaces := make([]string, 10)
 	for i := range namespaces {
 		namespaces[i] = s.nextName()
 	}

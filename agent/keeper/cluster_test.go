@@ -30,6 +30,7 @@ import (
 	"github.com/certwright/certwright/agent/apiserver"
 	"github.com/certwright/certwright/agent/credential"
 	"github.com/certwright/certwright/agent/files"
+	"github.com/certwright/certwright/agent/metrics"
 	"github.com/certwright/certwright/agent/store"
 )
 
@@ -205,10 +206,11 @@ func refuse(w http.ResponseWriter, code int, reason, message string) {
 // agentRun is a Manager that runs in a bubble.
 type agentRun struct {
 	*cluster
-	config agent.Config
-	log    *syncBuffer
-	cancel context.CancelFunc
-	done   chan error
+	config  agent.Config
+	metrics *metrics.Metrics
+	log     *syncBuffer
+	cancel  context.CancelFunc
+	done    chan error
 }
 
 // start runs an agent until the test ends.
@@ -221,6 +223,7 @@ func (c *cluster) startAt(config agent.Config, at clock.Clock) *agentRun {
 		API: c.client, Log: slog.New(slog.NewTextHandler(run.log, nil)),
 		Clock: at, Jitter: func() float64 { return 0.5 },
 	}))(c.t)
+	run.metrics = manager.metrics
 	ctx, cancel := context.WithCancel(context.Background())
 	run.cancel = cancel
 	go func() { run.done <- manager.Run(ctx) }()

@@ -68,7 +68,8 @@ type Manager struct {
 	open       *request.Ticket // a request of an earlier run to go on with
 	requesting bool
 	requested  time.Time // when the last request was begun
-	notBefore  time.Time // of the next request
+	notBefore  time.Time // of the next request, by the wall clock: a node that slept has slept off a pause, too
+	due        time.Time // since when a pair is wanted; zero while none is
 }
 
 // written is what the directory holds.
@@ -156,6 +157,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		if m.config.Once && m.fresh(now) {
 			return nil
 		}
+		m.noteDue(now)
 		m.request(ctx, now)
 		if err := m.pause(ctx); err != nil || ctx.Err() != nil {
 			return err

@@ -238,7 +238,13 @@ func metric(t testing.TB, address, name string) int {
 		return -1
 	}
 	defer response.Body.Close()
-	data := agenttest.Must(io.ReadAll(response.Body))(t)
+	return number(t, response.Body, name)
+}
+
+// number reads one of the numbers that an agent serves; -1 when it is not there.
+func number(t testing.TB, served io.Reader, name string) int {
+	t.Helper()
+	data := agenttest.Must(io.ReadAll(served))(t)
 	for line := range strings.Lines(string(data)) {
 		if number, found := strings.CutPrefix(line, "certwright_agent_"+name+" "); found {
 			return agenttest.Must(strconv.Atoi(strings.TrimSpace(number)))(t)

@@ -29,17 +29,21 @@ const (
 
 // Metrics are the agent's numbers. Its methods may be called at any time.
 type Metrics struct {
-	notAfter                                       atomic.Int64
+	notAfter, renewalDue                           atomic.Int64
 	renewals, renewalFailures, reloads, reloadFail atomic.Uint64
 }
 
 // SetNotAfter says when the certificate on disk expires; the zero time says that there is none.
-func (m *Metrics) SetNotAfter(t time.Time) {
+func (m *Metrics) SetNotAfter(t time.Time) { m.notAfter.Store(unix(t)) }
+
+// SetRenewalDue says since when a certificate is wanted that is not on disk yet; the zero time says that none is.
+func (m *Metrics) SetRenewalDue(t time.Time) { m.renewalDue.Store(unix(t)) }
+
+func unix(t time.Time) int64 {
 	if t.IsZero() {
-		m.notAfter.Store(0)
-		return
+		return 0
 	}
-	m.notAfter.Store(t.Unix())
+	return t.Unix()
 }
 
 // Renewed counts a key pair that took the place of another.
@@ -61,6 +65,7 @@ func (m *Metrics) write(w io.Writer) error {
 		value            any
 	}{
 		{"certificate_not_after_seconds", "gauge", "When the certificate expires, in seconds since 1970; 0 when there is none.", m.notAfter.Load()},
+		{"renewal_due_seconds", "gauge", "Since when a certificate is wanted that is not there yet, in seconds since 1970; 0 when none is.", m.renewalDue.Load()},
 		{"renewals_total", "counter", "Key pairs that took the place of another.", m.renewals.Load()},
 		{"renewal_failures_total", "counter", "Calls that failed and verdicts against requests for a certificate.", m.renewalFailures.Load()},
 		{"reloads_total", "counter", "Changes of the files that the application was told of.", m.reloads.Load()},

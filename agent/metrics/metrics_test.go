@@ -22,6 +22,7 @@ import (
 func TestPrometheusReadsIt(t *testing.T) {
 	m := new(Metrics)
 	m.SetNotAfter(time.Unix(1_800_000_000, 5))
+	m.SetRenewalDue(time.Unix(1_700_000_000, 5))
 	for range 3 {
 		m.Renewed()
 	}
@@ -48,7 +49,7 @@ func TestPrometheusReadsIt(t *testing.T) {
 		got[strings.TrimPrefix(name, "certwright_agent_")] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 	}
 	want := map[string]float64{
-		"certificate_not_after_seconds": 1_800_000_000, "renewals_total": 3, "renewal_failures_total": 1,
+		"certificate_not_after_seconds": 1_800_000_000, "renewal_due_seconds": 1_700_000_000, "renewals_total": 3, "renewal_failures_total": 1,
 		"reloads_total": 1, "reload_failures_total": 2,
 	}
 	for name, value := range want {
@@ -61,6 +62,9 @@ func TestPrometheusReadsIt(t *testing.T) {
 	}
 	if m.SetNotAfter(time.Time{}); m.notAfter.Load() != 0 {
 		t.Error("no certificate is not 0")
+	}
+	if m.SetRenewalDue(time.Time{}); m.renewalDue.Load() != 0 {
+		t.Error("no renewal is not 0")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,7 +25,11 @@ func (p paged) List(ctx context.Context, list client.ObjectList, options ...clie
 	var all []runtime.Object
 	for next := ""; ; {
 		page := empty.DeepCopyObject().(client.ObjectList) // what is decoded into one list twice overwrites what was there
-		if err := p.WithWatch.List(ctx, page, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...); err != nil {
+		err := p.WithWatch.List(ctx, page, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...)
+		if apierrors.IsResourceExpired(err) && next != "" { // that moment is forgotten: all at once, then
+			return p.WithWatch.List(ctx, list, options...)
+		}
+		if err != nil {
 			return err
 		}
 		items, err := meta.ExtractList(page)

@@ -67,3 +67,33 @@ func TestPaged(t *testing.T) {
 		})
 	}
 }
+
+// The API server forgets the moment of a list after some minutes, which a slow one may take.
+func TestPagedWhenItTakesTooLong(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: make([]corev1.Pod, 1)}
+		switch query := r.URL.Query(); {
+		case query.Get("continue") != "":
+			w.WriteHeader(http.StatusGone)
+			_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired, Code: http.StatusGone})
+			return
+		case query.Get("limit") != "":
+			list.Continue = "1"
+		default:
+			list.Items = make([]corev1.Pod, 2*pageSize)
+		}
+		_ = json.NewEncoder(w).Encode(list)
+	}))
+	defer server.Close()
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
+	k, err := client.NewWithWatch(&rest.Config{Host: server.URL}, client.Options{Scheme: scheme.Scheme, Mapper: mapper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list corev1.PodList
+	if err := (paged{k}).List(t.Context(), &list); err != nil || len(list.Items) != 2*pageSize {
+		t.Errorf("%d pods, error %v", len(list.Items), err)
+	}
+}

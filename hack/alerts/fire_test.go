@@ -41,6 +41,7 @@ const well = `
 	certwright_agent_certificate_not_after_seconds{namespace="shop", pod="web-0"} 86400x130
 	certwright_agent_certificate_not_after_seconds{namespace="shop", pod="trust-only"} 0x130
 	certwright_agent_certificate_not_after_seconds{namespace="shop", pod="gone"} 7000x110 _x20
+	certwright_agent_renewal_due_seconds{namespace="shop", pod="web-0"} 0x100 6000x10 0x20
 	certwright_agent_renewals_total{namespace="shop", pod="web-0"} 0x100 1x30
 	certwright_agent_renewal_failures_total{namespace="shop", pod="web-0"} 0x90 9x40
 	certwright_agent_reloads_total{namespace="shop", pod="web-0"} 0x110 1x20
@@ -67,6 +68,7 @@ var ill = map[string]struct{ series, labels string }{
 	"CertwrightRequestsDenied":          {`certwright_approver_requests_total{signer="certwright.dev/internal", outcome="Denied"} 0+1x130`, `{signer="certwright.dev/internal"}`},
 	"CertwrightRequestsOfNobody":        {`certwright_approver_policy_evaluations_total{signer="certwright.dev/internal", verdict="NoOpinion"} 4x100 5x30`, `{signer="certwright.dev/internal"}`},
 	"CertwrightQuotaUsedUp":             {`certwright_approver_quota_waits_total{policy="workloads", per="Namespace"} 0+1x130`, `{policy="workloads"}`},
+	"CertwrightAgentRenewalLate":        {`certwright_agent_renewal_due_seconds{namespace="shop", pod="web-0"} 0x60 3600x70`, `{namespace="shop", pod="web-0"}`},
 	"CertwrightAgentRenewalFails":       {`certwright_agent_renewal_failures_total{namespace="shop", pod="web-0"} 0+1x130`, `{namespace="shop", pod="web-0"}`},
 	"CertwrightAgentCertificateExpires": {`certwright_agent_certificate_not_after_seconds{namespace="shop", pod="web-0"} 9000x130`, `{namespace="shop", pod="web-0"}`},
 	"CertwrightAgentCertificateExpired": {`certwright_agent_certificate_not_after_seconds{namespace="shop", pod="web-0"} 7100x130`, `{namespace="shop", pod="web-0"}`},

@@ -35,7 +35,11 @@ type bundle struct {
 	anchors []*x509.Certificate
 	// publish, if set, does what is done by a write.
 	publish func(write func() error) error
+	// behind are the places where it does not arrive.
+	behind []string
 }
+
+func (b *bundle) Behind(context.Context, string) ([]string, error) { return b.behind, nil }
 
 func (b *bundle) Publish(_ context.Context, _ *v1alpha1.Signer, anchors []*x509.Certificate) (string, []string, error) {
 	if b.publish != nil && !slices.EqualFunc(anchors, b.anchors, (*x509.Certificate).Equal) {

@@ -177,29 +177,40 @@ func TestKeyOfBeforeGoes(t *testing.T) {
 // A CA that was replaced while nobody ran is not known any more. Its successor signs nothing that those cannot verify who learn of roots
 // as quickly as kubelets do; the others are a person's to think of.
 func TestImportedRootWhileNobodyRan(t *testing.T) {
-	s, one, two := overlap(t)
-	config := s.world.config
-	config.TrustPropagation.Duration = time.Hour
-	s.world.config = config
-	s.put(two)
-	s.process, s.holds, s.current = s.world.process(s.bundle), true, true
-	s.step()
-	if k := s.known(); k.State != v1alpha1.BackendDown || k.Reason != "RootNotPropagated" || !strings.Contains(k.Message, "signs when its root has been published for 5m0s") {
-		t.Errorf("at first the status says %+v", k)
+	for name, c := range map[string]struct {
+		behind     []string
+		from, till time.Duration
+	}{
+		"published everywhere":                {nil, 4 * time.Minute, 20 * time.Minute},
+		"a namespace that never takes a root": {[]string{"namespace full"}, 9 * time.Minute, 30 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, one, two := overlap(t)
+			config := s.world.config
+			config.TrustPropagation.Duration = time.Hour
+			s.world.config = config
+			s.put(two)
+			s.bundle.behind = c.behind
+			s.process, s.holds, s.current = s.world.process(s.bundle), true, true
+			s.step()
+			if k := s.known(); k.State != v1alpha1.BackendDown || k.Reason != "RootNotPropagated" || !strings.Contains(k.Message, "signs when its root has been published for 5m0s") {
+				t.Errorf("at first the status says %+v", k)
+			}
+			wantCerts(t, "the bundle", s.bundle.anchors, []*issuer{two, one})
+			since := s.clock.Now()
+			for len(s.chains) == 0 || s.chains[len(s.chains)-1][0].CheckSignatureFrom(two.cert) != nil {
+				if s.step(); s.clock.Since(since) > c.till {
+					t.Fatalf("after %s nothing is signed: %+v", s.clock.Since(since), s.known())
+				}
+			}
+			if waited := s.clock.Since(since); waited < c.from || s.held == 0 {
+				t.Errorf("it signed after %s", waited)
+			}
+			s.until("a person is told", func() bool {
+				return s.known().Reason == "RootNotPropagated" && s.known().State == v1alpha1.BackendServing
+			})
+		})
 	}
-	wantCerts(t, "the bundle", s.bundle.anchors, []*issuer{two, one})
-	since := s.clock.Now()
-	for len(s.chains) == 0 || s.chains[len(s.chains)-1][0].CheckSignatureFrom(two.cert) != nil {
-		if s.step(); s.clock.Since(since) > 20*time.Minute {
-			t.Fatalf("after %s nothing is signed: %+v", s.clock.Since(since), s.known())
-		}
-	}
-	if waited := s.clock.Since(since); waited < 4*time.Minute || s.held == 0 {
-		t.Errorf("it signed after %s", waited)
-	}
-	s.until("a person is told", func() bool {
-		return s.known().Reason == "RootNotPropagated" && s.known().State == v1alpha1.BackendServing
-	})
 }
 
 func TestImportedChangesOfMind(t *testing.T) {

@@ -121,7 +121,7 @@ func (r *Reconciler) tellRotation(ctx context.Context, object *v1alpha1.Signer, 
 	case is.Issuer != "" && was.Root != "" && was.Root != is.Root && !expected:
 		tell(corev1.EventTypeWarning, ReasonRootReplaced, "root %s took the place of root %s, which is no longer trusted.", is.Root, was.Root)
 	case changed && phase(is) == v1alpha1.RotationPublishing:
-		tell(corev1.EventTypeNormal, ReasonRotationPublishing, "root %s is going to take the place of root %s, and is published beside it, which still signs.", is.Rotation.NewRoot, is.Rotation.OldRoot)
+		tell(corev1.EventTypeNormal, ReasonRotationPublishing, "root %s is going to take the place of root %s, and is published beside it.", is.Rotation.NewRoot, is.Rotation.OldRoot)
 	case changed && phase(is) == v1alpha1.RotationSigning:
 		tell(corev1.EventTypeNormal, ReasonRotationSigning, "root %s is what is signed below now. Root %s stays trusted until the last certificate below it has expired.", is.Rotation.NewRoot, is.Rotation.OldRoot)
 	case changed && phase(was) == v1alpha1.RotationSigning:

@@ -117,7 +117,11 @@ func (m *imported) overlap(l CA, now time.Time) CA {
 // does not sign before most had time to learn of its root, and then a person should know.
 func (m *imported) alone(l CA, now time.Time) (hold, warn error) {
 	state, most := m.record.State, min(m.options.Config.TrustPropagation.Duration, mostLearn)
-	if state.Phase != v1alpha1.RotationPublishing || state.Published.IsZero() || now.Before(state.Published.Add(most)) {
+	shown := state.Published
+	if shown.IsZero() { // a namespace that never takes it holds up nobody for ever: below what is published nowhere nothing is signed anyway
+		shown = state.Since.Add(most)
+	}
+	if state.Phase != v1alpha1.RotationPublishing || now.Before(shown.Add(most)) {
 		return authority.Unusable(reasonRootNotPropagated, "the CA certificate %s signs when its root has been published for %s: the CA that was there before is not in Secret %s any more, nor known",
 			l.Authority.Cert.Subject, most, m.secret), l.Warn
 	}

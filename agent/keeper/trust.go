@@ -16,9 +16,10 @@ import (
 
 // trustFiles follow the files of a Config and remember the last good contents.
 type trustFiles struct {
-	files []trustFile
-	all   *credential.Bundle // of the files, or what an earlier run left until each of them was good
-	fresh bool               // whether there is something good that is not in all yet
+	files   []trustFile
+	adopted *credential.Bundle // what an earlier run left, in place of files that were not good yet; nil: nothing
+	all     *credential.Bundle // of the files; nil until there is something for each of them
+	fresh   bool               // whether there is something good that is not in all yet
 }
 
 func followFiles(names []string) trustFiles {
@@ -31,7 +32,7 @@ func followFiles(names []string) trustFiles {
 
 // adopt takes up what an earlier run wrote, until the files can be read.
 func (f *trustFiles) adopt(written *credential.Bundle) {
-	f.all = written
+	f.adopted, f.all = written, written
 	if len(f.files) == 1 {
 		f.files[0].good = written
 	}
@@ -68,16 +69,20 @@ func (f *trustFiles) read(t time.Time) error {
 	return errors.Join(problems...)
 }
 
-// merge joins the bundles once all of them were good.
+// merge joins the bundles. Those of an earlier run stand for a file that was not good yet: which of them were its own is not known.
 func (f *trustFiles) merge() error {
 	all := new(credential.Bundle)
 	seen := make(map[string]bool)
 	size := 0
 	for i := range f.files {
-		if f.files[i].good == nil {
+		bundle := f.files[i].good
+		if bundle == nil {
+			bundle = f.adopted
+		}
+		if bundle == nil {
 			return nil
 		}
-		for _, cert := range f.files[i].good.Certs {
+		for _, cert := range bundle.Certs {
 			if !seen[string(cert.Raw)] {
 				seen[string(cert.Raw)] = true
 				size += len(cert.Raw)

@@ -111,8 +111,8 @@ func (b mapped) isIn(signerName string, current *corev1.ConfigMap) bool {
 	return current.Data[v1alpha1.TrustConfigMapKey(signerName)] == b.text
 }
 
-// Warnings says whether truststores of a signerName have no room, whether its bundle takes much of etcd's, and which namespaces cannot be given its bundle, such as one
-// whose quota is used up.
+// Warnings says whether truststores of a signerName have no room, whether its bundle takes much of etcd's, and which namespaces cannot be
+// given its bundle, such as one whose quota is used up.
 func (p *ConfigMaps) Warnings(ctx context.Context, signerName string) []string {
 	p.mu.RLock()
 	b, known := p.bundles[signerName]

@@ -73,7 +73,8 @@ func (by Maker) Make(config signer.BackendConfig, path *field.Path) (*Member, fi
 	var errs field.ErrorList
 	m := &Member{
 		name: config.Backend.Name, config: config, clock: by.Clock, timeout: config.Backend.Timeout.Duration,
-		places: fair.NewPlaces(atOnce), asides: make(chan struct{}, asidesAtOnce), breaker: breaker.New(by.Clock, func(_, to breaker.State) { by.OnChange(config.Backend.Name, to) }),
+		places: fair.NewPlaces(atOnce), asides: make(chan struct{}, asidesAtOnce),
+		breaker: breaker.New(by.Clock, func(_, to breaker.State) { by.OnChange(config.Backend.Name, to) }),
 	}
 	if m.timeout <= 0 {
 		m.timeout = defaultTimeout

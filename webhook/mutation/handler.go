@@ -138,7 +138,7 @@ func (h *Handler) answer(ctx context.Context, req admission.Request) (admission.
 	return admission.Patched("", operations...), nil
 }
 
-// RequestLogger is for an admission.Webhook: it names the request and the pod it is
+// RequestLogger is for an admission.Webhook: it names the request and what it is
 // about, and nothing in it. Without a request, controller-runtime logs errors, and in
 // debug mode the text of each answer, which may quote the pod: a level that nobody
 // reaches keeps it out.
@@ -146,5 +146,5 @@ func RequestLogger(base logr.Logger, req *admission.Request) logr.Logger {
 	if req == nil {
 		return base.V(100)
 	}
-	return base.WithValues("namespace", req.Namespace, "pod", req.Name, "requestID", req.UID)
+	return base.WithValues("namespace", req.Namespace, "kind", req.Kind.Kind, "name", req.Name, "requestID", req.UID)
 }

@@ -63,10 +63,10 @@ func newSigner(openKey ca.OpenKey, flags ...*pflag.FlagSet) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			looking := &status.Reconciler{
+			statuses := &status.Reconciler{
 				Client: mgr.GetClient(), Registry: signers, Publisher: publisher, Teller: mgr.teller, Metrics: m, Clock: clock.RealClock{},
 			}
-			if err := looking.SetupWithManager(mgr); err != nil {
+			if err := statuses.SetupWithManager(mgr); err != nil {
 				return fmt.Errorf("setting up the status of Signers: %w", err)
 			}
 			return detected.during(cmd.Context(), mgr.Start, pods.watch)

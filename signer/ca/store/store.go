@@ -19,8 +19,8 @@ import (
 	"github.com/certwright/certwright/signer/ca/entry"
 )
 
-// ReasonSecretOfAnother is the reason of the *signer.CheckError of a Secret that belongs to another Signer.
-const ReasonSecretOfAnother = "SecretOfAnotherSigner"
+// reasonSecretOfAnother is the reason of the *signer.CheckError of a Secret that belongs to another Signer.
+const reasonSecretOfAnother = "SecretOfAnotherSigner"
 
 const (
 	labelManagedBy       = "app.kubernetes.io/managed-by"
@@ -127,11 +127,11 @@ func (s *Store) own(secret *corev1.Secret) {
 // CheckOwner returns a *signer.CheckError if a Secret belongs to another signerName, or to a Signer that is gone.
 func (s *Store) CheckOwner(secret *corev1.Secret) error {
 	if of, ok := secret.Annotations[annotationSignerName]; ok && of != s.signerName {
-		return authority.Unusable(ReasonSecretOfAnother, "annotation %s says that it belongs to the signerName %q, not to %q", annotationSignerName, of, s.signerName)
+		return authority.Unusable(reasonSecretOfAnother, "annotation %s says that it belongs to the signerName %q, not to %q", annotationSignerName, of, s.signerName)
 	}
 	for _, owner := range secret.OwnerReferences {
 		if s.Owner != nil && owner.Kind == s.Owner.Kind && owner.UID != s.Owner.UID {
-			return authority.Unusable(ReasonSecretOfAnother, "its owner is the Signer of UID %s, not that of %s", owner.UID, s.Owner.UID)
+			return authority.Unusable(reasonSecretOfAnother, "its owner is the Signer of UID %s, not that of %s", owner.UID, s.Owner.UID)
 		}
 	}
 	return nil

@@ -139,7 +139,7 @@ func TestOwner(t *testing.T) {
 		secret.Annotations = map[string]string{"certwright.dev/signer-name": of}
 		err := s.CheckOwner(secret)
 		var check *signer.CheckError
-		if mine != (err == nil) || err != nil && (!errors.As(err, &check) || check.Reason != ReasonSecretOfAnother) {
+		if mine != (err == nil) || err != nil && (!errors.As(err, &check) || check.Reason != reasonSecretOfAnother) {
 			t.Errorf("%s: %v", of, err)
 		}
 	}

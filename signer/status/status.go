@@ -108,7 +108,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		if wait := r.early(&object); wait > 0 {
 			return ctrl.Result{RequeueAfter: wait}, trouble
 		}
-		if err := r.write(ctx, &object, updated); err != nil {
+		switch err := r.write(ctx, &object, updated); {
+		case apierrors.IsConflict(err): // the cache is behind, and is looked at again
+			return ctrl.Result{RequeueAfter: soonest}, trouble
+		case err != nil:
 			return ctrl.Result{}, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -230,5 +231,19 @@ func TestStatusTroubleIsReturned(t *testing.T) {
 		if _, err := w.check(t, "internal"); !errors.Is(err, down) || !strings.Contains(err.Error(), "internal") {
 			t.Errorf("error %v, want %v with the Signer's name", err, down)
 		}
+	})
+	t.Run("writing what somebody else wrote", func(t *testing.T) {
+		w := newWatcher(t, example.Signer("local"))
+		w.api.Tamper = func(string, client.Object) error {
+			return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("signers").GroupResource(), "internal", errors.New("it was modified"))
+		}
+		if result, err := w.check(t, "internal"); err != nil || result.RequeueAfter != soonest {
+			t.Errorf("result %v, error %v, want another look soon and no error: it is nobody's fault", result, err)
+		}
+		w.api.Tamper = nil
+		if _, err := w.check(t, "internal"); err != nil {
+			t.Error(err)
+		}
+		w.wantReady(t, "internal", metav1.ConditionTrue, ReasonReady, "can sign")
 	})
 }

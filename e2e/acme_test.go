@@ -184,7 +184,10 @@ func (s *story) watchRoutes(list client.ObjectList) *routes {
 	s.Helper()
 	c, err := client.NewWithWatch(adminConfig, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
 	s.must(err, "logging in")
-	watcher, err := c.Watch(s.ctx, list, client.InNamespace(systemNamespace))
+	s.must(c.List(s.ctx, list, client.InNamespace(systemNamespace)), "listing routes")
+	watcher, err := keepWatching(s.ctx, list.GetResourceVersion(), func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		return c.Watch(ctx, list, client.InNamespace(systemNamespace), &client.ListOptions{Raw: &options})
+	})
 	s.must(err, "watching routes")
 	s.Cleanup(watcher.Stop)
 	r := &routes{made: map[string]string{}, seen: map[string]string{}}

@@ -129,9 +129,7 @@ func (s *story) timesToCertificate(as user, done func()) (all times) {
 func (s *story) watchUntilIssued(o *certificatesv1.CertificateSigningRequest) error {
 	ctx, cancel := context.WithTimeout(s.ctx, starting)
 	defer cancel()
-	watcher, err := kube.CertificatesV1().CertificateSigningRequests().Watch(ctx, metav1.ListOptions{
-		FieldSelector: "metadata.name=" + o.Name, ResourceVersion: o.ResourceVersion,
-	})
+	watcher, err := watchRequests(ctx, "metadata.name="+o.Name, o.ResourceVersion)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 )
 
 // A certificate costs the controllers two writes, and no event when all is well.
@@ -72,16 +74,29 @@ type history struct {
 // watchRequests records from now until the story ends.
 func (s *story) watchRequests() *history {
 	s.Helper()
-	selector := metav1.ListOptions{FieldSelector: "spec.signerName=" + s.signerName}
-	list, err := kube.CertificatesV1().CertificateSigningRequests().List(s.ctx, selector)
+	selector := "spec.signerName=" + s.signerName
+	list, err := kube.CertificatesV1().CertificateSigningRequests().List(s.ctx, metav1.ListOptions{FieldSelector: selector})
 	s.must(err, "listing requests")
-	selector.ResourceVersion = list.ResourceVersion
-	watcher, err := kube.CertificatesV1().CertificateSigningRequests().Watch(s.ctx, selector)
+	watcher, err := watchRequests(s.ctx, selector, list.ResourceVersion)
 	s.must(err, "watching requests")
 	s.Cleanup(watcher.Stop)
 	h := &history{versions: map[string][]*certificatesv1.CertificateSigningRequest{}, first: map[string]time.Time{}, took: map[string]time.Duration{}}
 	go h.record(watcher)
 	return h
+}
+
+// watchRequests watches those that a field selector selects, from a resource version on.
+func watchRequests(ctx context.Context, selector, from string) (watch.Interface, error) {
+	return keepWatching(ctx, from, func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		options.FieldSelector = selector
+		return kube.CertificatesV1().CertificateSigningRequests().Watch(ctx, options)
+	})
+}
+
+// keepWatching watches from a resource version on, and goes on where it was when the API server ends the watch, as it does with one
+// that does not take its events quickly enough.
+func keepWatching(ctx context.Context, from string, begin cache.WatchFuncWithContext) (watch.Interface, error) {
+	return watchtools.NewRetryWatcherWithContext(ctx, from, &cache.ListWatch{WatchFuncWithContext: begin})
 }
 
 func (h *history) record(watcher watch.Interface) {

@@ -55,10 +55,22 @@ func (r *Reconciler) guarded(ctx context.Context, created metav1.Time) error {
 	case binding.Spec.PolicyName != AdmissionPolicy, binding.Spec.MatchResources != nil,
 		!slices.Contains(binding.Spec.ValidationActions, admissionregistrationv1.Deny):
 		return unguarded("ValidatingAdmissionPolicyBinding %s does not put the policy in force everywhere, with the action Deny", AdmissionPolicy)
-	case created.Sub(policy.CreationTimestamp.Time) <= guardSpreads, created.Sub(binding.CreationTimestamp.Time) <= guardSpreads:
-		return unguarded("it is older than ValidatingAdmissionPolicy %s or its binding, or of the same moments. Kubernetes deletes it after a quarter of an hour, and the kubelet asks anew", AdmissionPolicy)
+	case created.Sub(writtenLast(&policy)) <= guardSpreads, created.Sub(writtenLast(&binding)) <= guardSpreads:
+		return unguarded("it is older than ValidatingAdmissionPolicy %s or its binding, as that was written last, or of the same moments. Kubernetes deletes it after a quarter of an hour, and the kubelet asks anew", AdmissionPolicy)
 	}
 	return nil
+}
+
+// writtenLast returns when an object was created, or written last but for its status: what it was before that write nobody knows, such as
+// a policy that looked at nothing. The API server writes this down (managedFields), and does not where a write changes nothing.
+func writtenLast(o client.Object) time.Time {
+	last := o.GetCreationTimestamp().Time
+	for _, m := range o.GetManagedFields() {
+		if m.Subresource == "" && m.Time != nil && m.Time.After(last) {
+			last = m.Time.Time
+		}
+	}
+	return last
 }
 
 // refuses reports whether whatever the policy looks at is refused. A policy with parameters may look at nothing.

@@ -78,10 +78,13 @@ func TestNothingIsSaidWithoutTheAdmissionPolicy(t *testing.T) {
 		"a binding for some": {change(nil, func(b *admissionBinding) {
 			b.Spec.MatchResources = &admissionregistrationv1.MatchResources{}
 		}), "in force everywhere"},
-		"a request from before the policy":  {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }, nil), "it is older than"},
-		"a request of the policy's second":  {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now) }, nil), "it is older than"},
-		"a request of moments after it":     {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now.Add(-guardSpreads)) }, nil), "or of the same moments"},
-		"a request from before the binding": {change(nil, func(b *admissionBinding) { b.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }), "it is older than"},
+		"a request from before the policy":              {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }, nil), "it is older than"},
+		"a request of the policy's second":              {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now) }, nil), "it is older than"},
+		"a request of moments after it":                 {change(func(p *admissionPolicy) { p.CreationTimestamp = metav1.NewTime(now.Add(-guardSpreads)) }, nil), "or of the same moments"},
+		"a request from before the policy was changed":  {change(func(p *admissionPolicy) { p.ManagedFields = written("", now.Add(time.Second)) }, nil), "as that was written last"},
+		"a request of moments after it was changed":     {change(func(p *admissionPolicy) { p.ManagedFields = written("", now.Add(-guardSpreads)) }, nil), "as that was written last"},
+		"a request from before the binding was changed": {change(nil, func(b *admissionBinding) { b.ManagedFields = written("", now.Add(time.Second)) }), "as that was written last"},
+		"a request from before the binding":             {change(nil, func(b *admissionBinding) { b.CreationTimestamp = metav1.NewTime(now.Add(time.Second)) }), "it is older than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, kind := range []string{"right", "wrong"} {
@@ -107,6 +110,17 @@ func TestNothingIsSaidWithoutTheAdmissionPolicy(t *testing.T) {
 	}
 }
 
+// written are the managedFields of an object that was written at these times.
+func written(subresource string, at ...time.Time) (all []metav1.ManagedFieldsEntry) {
+	for _, t := range at {
+		all = append(all, metav1.ManagedFieldsEntry{
+			Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: subresource, Time: &metav1.Time{Time: t},
+			APIVersion: "admissionregistration.k8s.io/v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte("{}")},
+		})
+	}
+	return all
+}
+
 // What lets fewer pass, and what an API server fills in, leaves the policy in force.
 func TestSignedWithTheAdmissionPolicy(t *testing.T) {
 	for name, change := range map[string]func(*admissionPolicy){
@@ -115,6 +129,8 @@ func TestSignedWithTheAdmissionPolicy(t *testing.T) {
 			p.Spec.MatchConstraints.NamespaceSelector, p.Spec.MatchConstraints.ObjectSelector = &metav1.LabelSelector{}, &metav1.LabelSelector{}
 			p.Spec.MatchConstraints.ResourceRules[0].Scope = ptr.To(admissionregistrationv1.AllScopes)
 		},
+		"its status written":  func(p *admissionPolicy) { p.ManagedFields = written("status", now.Add(time.Second)) },
+		"changed before":      func(p *admissionPolicy) { p.ManagedFields = written("", now.Add(-time.Minute)) },
 		"for all signerNames": func(p *admissionPolicy) { p.Spec.MatchConditions = p.Spec.MatchConditions[:1] },
 		"one more validation": func(p *admissionPolicy) {
 			p.Spec.Validations = append(p.Spec.Validations, admissionregistrationv1.Validation{Expression: "true"})

@@ -149,7 +149,7 @@ func newWorld(t *testing.T, version Version, change func(client.Object), more ..
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
 		WithStatusSubresource(&certificatesv1.PodCertificateRequest{}, &certificatesv1beta1.PodCertificateRequest{}).
-		WithInterceptorFuncs(w.funcs())
+		WithInterceptorFuncs(w.funcs()).WithReturnManagedFields()
 	if err := judge.Index(t.Context(), indexer{builder}); err != nil {
 		t.Fatal(err)
 	}

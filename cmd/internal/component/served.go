@@ -53,8 +53,9 @@ func (p servedPods) cached() map[client.Object]cache.ByObject {
 		return nil
 	}
 	cached := map[client.Object]cache.ByObject{
-		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        {Field: named(podcert.AdmissionPolicy)},
-		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: {Field: named(podcert.AdmissionPolicy)},
+		// Whole, with managedFields: they say when these were written last.
+		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        {Field: named(podcert.AdmissionPolicy), Transform: whole},
+		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: {Field: named(podcert.AdmissionPolicy), Transform: whole},
 	}
 	switch p.version {
 	case podcert.V1:
@@ -64,6 +65,9 @@ func (p servedPods) cached() map[client.Object]cache.ByObject {
 	}
 	return cached
 }
+
+// whole is the transform of a cache that keeps objects as they are.
+func whole(object any) (any, error) { return object, nil }
 
 // named selects the one object of a name, which is all that may be read.
 func named(name string) fields.Selector {

@@ -115,7 +115,7 @@ func written(subresource string, at ...time.Time) (all []metav1.ManagedFieldsEnt
 	for _, t := range at {
 		all = append(all, metav1.ManagedFieldsEntry{
 			Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: subresource, Time: &metav1.Time{Time: t},
-			APIVersion: "admissionregistration.k8s.io/v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte("{}")},
+			APIVersion: "admissionregistration.k8s.io/v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1("{}"),
 		})
 	}
 	return all

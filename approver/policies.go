@@ -25,12 +25,8 @@ const (
 	ReasonInvalid = "Invalid"
 )
 
-const (
-	// maxMessage bounds the message of a condition in bytes, below the 32768 characters that the API server takes.
-	maxMessage = 16 << 10
-	// maxAudit bounds that of the newest denial in mode Audit, which is written again and again.
-	maxAudit = 1 << 10
-)
+// maxAudit bounds the message of the newest denial in mode Audit, in bytes, as it is written again and again.
+const maxAudit = 1 << 10
 
 // PolicyReconciler says in the status of each CertificatePolicy whether it is in force, and what it would have decided in
 // mode Audit.
@@ -88,6 +84,6 @@ func ready(c judge.Compiled, mode v1alpha1.Mode) metav1.Condition {
 		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonInvalid
 		condition.Message = fmt.Sprintf("The policy is not used until it is mended, and whom no other policy permits waits: %v.", c.Err)
 	}
-	condition.Message = excerpt.Of(condition.Message, maxMessage)
+	condition.Message = excerpt.Condition(condition.Message)
 	return condition
 }

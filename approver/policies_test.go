@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/certwright/certwright/api/v1alpha1"
+	"github.com/certwright/certwright/excerpt"
 	"github.com/certwright/certwright/policy/judge"
 )
 
@@ -145,7 +146,7 @@ func TestPolicyMessageIsBounded(t *testing.T) {
 	}
 	w := newWorld(t)
 	c := ready(w.Judge.(*judge.Judge).Compile(p), p.Spec.Mode)
-	if len(c.Message) > 32768 || len(c.Message) < maxMessage/2 || !utf8.ValidString(c.Message) {
+	if len(c.Message) > 32768 || len(c.Message) < excerpt.MaxCondition/2 || !utf8.ValidString(c.Message) {
 		t.Errorf("message of %d bytes, valid UTF-8 %t", len(c.Message), utf8.ValidString(c.Message))
 	}
 }

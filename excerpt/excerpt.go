@@ -10,8 +10,8 @@ import "strings"
 // ellipsis says that there was more.
 const ellipsis = "…"
 
-// maxCondition is half of what the API allows in the message of a condition, in bytes.
-const maxCondition = 16 << 10
+// MaxCondition is half of what the API allows in the message of a condition, in bytes.
+const MaxCondition = 16 << 10
 
 // Of returns the text, or its start and an ellipsis, in at most limit bytes of valid UTF-8. A limit below that of an ellipsis
 // leaves nothing but it.
@@ -34,4 +34,4 @@ func WithEnd(text string, limit int, end string) string {
 func Line(text string, limit int) string { return Of(strings.Join(strings.Fields(text), " "), limit) }
 
 // Condition is Of for the message of a condition, as the words of a server, or of a requester, may be many.
-func Condition(text string) string { return Of(text, maxCondition) }
+func Condition(text string) string { return Of(text, MaxCondition) }

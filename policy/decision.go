@@ -108,10 +108,8 @@ func list(values []string) string {
 	return strings.Join(values, ", ")
 }
 
-// maxMessage bounds a message in bytes: a request may hold hundreds of names, and policies may allow as many.
-const maxMessage = 16 << 10
-
-// Message explains the decision to the person who made the request, in at most 16 KiB.
+// Message explains the decision to the person who made the request, as it fits into a condition: a request may hold hundreds of names, and
+// policies may allow as many.
 func (d Decision) Message() string {
 	switch d.Verdict {
 	case Permit:
@@ -125,7 +123,7 @@ func (d Decision) Message() string {
 			}
 			parts = append(parts, fmt.Sprintf("CertificatePolicy %q: %s.", denial.Policy, strings.Join(violations, "; ")))
 		}
-		return excerpt.Of(strings.Join(parts, " "), maxMessage)
+		return excerpt.Condition(strings.Join(parts, " "))
 	default:
 		message := "No CertificatePolicy selects this requester for this signerName"
 		if len(d.Audits) > 0 {

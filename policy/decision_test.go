@@ -19,6 +19,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/excerpt"
 )
 
 func manual(s *v1alpha1.CertificatePolicySpec) { s.Approval = v1alpha1.ApprovalManual }
@@ -240,15 +241,15 @@ func TestMessageIsBounded(t *testing.T) {
 	// Three bytes a character: wherever the cut falls, no character may be cut in half.
 	for shift := range 3 {
 		t.Run(fmt.Sprintf("characters shifted by %d", shift), func(t *testing.T) {
-			message := deny(Violation{"dnsNames", []string{strings.Repeat("a", shift) + strings.Repeat("€", maxMessage)}, "x"}).Message()
-			if len(message) > maxMessage || len(message) < maxMessage-3 || !utf8.ValidString(message) || !strings.HasSuffix(message, "€…") {
+			message := deny(Violation{"dnsNames", []string{strings.Repeat("a", shift) + strings.Repeat("€", excerpt.MaxCondition)}, "x"}).Message()
+			if len(message) > excerpt.MaxCondition || len(message) < excerpt.MaxCondition-3 || !utf8.ValidString(message) || !strings.HasSuffix(message, "€…") {
 				t.Errorf("%d bytes, ends with %q", len(message), message[len(message)-9:])
 			}
 		})
 	}
 	t.Run("as long as may be", func(t *testing.T) {
 		empty := len(deny(Violation{"f", []string{""}, "x"}).Message())
-		if message := deny(Violation{"f", []string{strings.Repeat("a", maxMessage-empty)}, "x"}).Message(); len(message) != maxMessage || !strings.HasSuffix(message, "(x).") {
+		if message := deny(Violation{"f", []string{strings.Repeat("a", excerpt.MaxCondition-empty)}, "x"}).Message(); len(message) != excerpt.MaxCondition || !strings.HasSuffix(message, "(x).") {
 			t.Errorf("%d bytes, ends with %q", len(message), message[len(message)-9:])
 		}
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/certwright/certwright/api/v1alpha1"
 	"github.com/certwright/certwright/csr"
+	"github.com/certwright/certwright/excerpt"
 )
 
 // source turns fuzzed bytes into choices.
@@ -119,7 +120,7 @@ func FuzzDecide(f *testing.F) {
 			t.Error("a second policy took a denial away")
 		}
 		for _, d := range []Decision{alone, both} {
-			if m := d.Message(); m == "" || len(m) > maxMessage {
+			if m := d.Message(); m == "" || len(m) > excerpt.MaxCondition {
 				t.Errorf("a message of %d bytes", len(m))
 			}
 			if (d.Verdict == Deny) != (len(d.Denials) > 0) || (d.Verdict == Permit) != (d.Policy != "") {

@@ -24,7 +24,7 @@ func TestPaged(t *testing.T) {
 		t.Run(fmt.Sprint(pods), func(t *testing.T) {
 			t.Parallel()
 			answers := 0
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			k := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 				answers++
 				from, _ := strconv.Atoi(r.URL.Query().Get("continue"))
 				most, _ := strconv.Atoi(r.URL.Query().Get("limit"))
@@ -44,14 +44,7 @@ func TestPaged(t *testing.T) {
 				}
 				w.Header().Set("Content-Type", "application/json")
 				_ = json.NewEncoder(w).Encode(list)
-			}))
-			defer server.Close()
-			mapper := meta.NewDefaultRESTMapper(nil)
-			mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
-			k, err := client.NewWithWatch(&rest.Config{Host: server.URL}, client.Options{Scheme: scheme.Scheme, Mapper: mapper})
-			if err != nil {
-				t.Fatal(err)
-			}
+			})
 			var list corev1.PodList
 			if err := (paged{k}).List(t.Context(), &list, client.MatchingLabels{"app": "web"}); err != nil {
 				t.Fatal(err)
@@ -70,7 +63,7 @@ func TestPaged(t *testing.T) {
 
 // The API server forgets the moment of a list after some minutes, which a slow one may take.
 func TestPagedWhenItTakesTooLong(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	k := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: make([]corev1.Pod, 1)}
 		switch query := r.URL.Query(); {
@@ -84,16 +77,23 @@ func TestPagedWhenItTakesTooLong(t *testing.T) {
 			list.Items = make([]corev1.Pod, 2*pageSize)
 		}
 		_ = json.NewEncoder(w).Encode(list)
-	}))
-	defer server.Close()
+	})
+	var list corev1.PodList
+	if err := (paged{k}).List(t.Context(), &list); err != nil || len(list.Items) != 2*pageSize {
+		t.Errorf("%d pods, error %v", len(list.Items), err)
+	}
+}
+
+// clientOf is a client, which knows of pods, of an API server that answers so.
+func clientOf(t *testing.T, answer http.HandlerFunc) client.WithWatch {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	k, err := client.NewWithWatch(&rest.Config{Host: server.URL}, client.Options{Scheme: scheme.Scheme, Mapper: mapper})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list corev1.PodList
-	if err := (paged{k}).List(t.Context(), &list); err != nil || len(list.Items) != 2*pageSize {
-		t.Errorf("%d pods, error %v", len(list.Items), err)
-	}
+	return k
 }
